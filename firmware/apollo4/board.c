@@ -1,0 +1,59 @@
+/* Bring-up of the Apollo4 without any vendor library. The boot loader hands over with the core at 96 MHz, MRAM and
+ * TCM powered and the watchdog stopped, so little is left to do. */
+#include "apollo4.h"
+#include "fm_board.h"
+
+/* MRAM takes no plain stores, so the status lives in TCM, which keeps it as long as the supply lasts. */
+volatile uint16_t fm_board_status;
+
+/* Set by the linker script; all are multiples of four. */
+extern uint32_t fm_data_start[];
+extern uint32_t fm_data_end[];
+extern const uint32_t fm_data_load[];
+extern uint32_t fm_bss_start[];
+extern uint32_t fm_bss_end[];
+
+int main(void);
+
+void fm_board_start(void)
+{
+    const uint32_t *from = fm_data_load;
+    uint32_t *to;
+
+    for (to = fm_data_start; to != fm_data_end; to++) {
+        *to = *from++;
+    }
+    for (to = fm_bss_start; to != fm_bss_end; to++) {
+        *to = 0u;
+    }
+    (void)main();
+    fm_board_halt();
+}
+
+void fm_board_init(void)
+{
+}
+
+void fm_board_report(uint16_t status)
+{
+    fm_board_status = status;
+}
+
+/* The console is trace port 0 (SWO). Without a probe that enabled it, characters are dropped. */
+void fm_board_putc(char c)
+{
+    if ((ITM_TCR & ITM_ENABLED) == 0u || (ITM_TER & ITM_PORT0_ENABLED) == 0u) {
+        return;
+    }
+    while ((ITM_PORT0_WORD & ITM_READY) == 0u) {
+    }
+    ITM_PORT0_BYTE = (uint8_t)c;
+}
+
+void fm_board_halt(void)
+{
+    SCB_SCR |= SCR_SLEEPDEEP;
+    for (;;) {
+        __asm__ volatile("cpsid i\n\twfi");
+    }
+}

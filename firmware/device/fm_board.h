@@ -1,0 +1,31 @@
+/* What a board gives to the firmware that runs on it. Implemented by board.c in the board's own folder. */
+#ifndef FM_BOARD_H
+#define FM_BOARD_H
+
+#include <stdint.h>
+
+/* Values of fm_board_status. Chosen so that neither erased nor zeroed memory looks like a result. */
+#define FM_STATUS_RUNNING 0x5255u  /* the program started and has not finished */
+#define FM_STATUS_OK 0x4F4Bu       /* every output byte equals the test vector's */
+#define FM_STATUS_MISMATCH 0x4E45u /* at least one output byte differs */
+#define FM_STATUS_TRAP 0x5452u     /* an interrupt or fault that nobody expected */
+
+/* The last reported status: read it with a debugger, or in a simulator by its symbol. */
+extern volatile uint16_t fm_board_status;
+
+/* Brings up clock, pins and console. Interrupts stay off. */
+void fm_board_init(void);
+
+/* Stores the status word. */
+void fm_board_report(uint16_t status);
+
+/* Writes one character to the console; returns when the hardware has taken it. */
+void fm_board_putc(char c);
+
+/* Stops the processor in its deepest sleep, for good. */
+void fm_board_halt(void) __attribute__((noreturn));
+
+/* Called by the startup code with a stack and nothing else: initialises memory, runs main and halts. */
+void fm_board_start(void) __attribute__((noreturn));
+
+#endif

@@ -1,0 +1,34 @@
+/* Where the MSP430FR5994 keeps things: activations and weights in FRAM, since SRAM is 8 KB. */
+#ifndef FM_PORT_BOARD_H
+#define FM_PORT_BOARD_H
+
+#include <stdint.h>
+
+#include "msp430fr5994.h"
+
+#define FM_ARENA __attribute__((section(".fm_nv")))
+#define FM_WEIGHTS __attribute__((section(".fm_weights")))
+
+/* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready five cycles after OP2H was written
+ * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"). */
+#define FM_PORT_MULHI
+static inline int32_t fm_mulhi(int32_t a, int32_t b)
+{
+    union {
+        uint16_t half[2];
+        int32_t whole;
+    } x, y, high;
+
+    x.whole = a;
+    y.whole = b;
+    MPYS32L = x.half[0];
+    MPYS32H = x.half[1];
+    OP2L = y.half[0];
+    OP2H = y.half[1];
+    __asm__ volatile("nop\n\tnop\n\tnop");
+    high.half[0] = RES2;
+    high.half[1] = RES3;
+    return high.whole;
+}
+
+#endif

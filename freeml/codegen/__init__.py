@@ -1,0 +1,1 @@
+"""From a planned integer graph to readable C."""

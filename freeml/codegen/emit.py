@@ -1,0 +1,150 @@
+"""CProgram -> C sources, through the Jinja2 templates. Same program in, same bytes out."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+import numpy as np
+
+from freeml.codegen.program import CData, CLayer, CProgram, CTensor
+from freeml.ir.text import type_text
+from freeml.ir.types import IntArray
+from freeml.ops.base import Kernel
+from freeml.ops.binary import BinaryView
+from freeml.resources import resource_dir
+
+LINE_WIDTH = 120
+FIRMWARE_FOLDERS = {"common": "runtime", "host": "host", "device": "device"}
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(resource_dir("codegen_templates")),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 - C, not HTML
+    )
+    environment.filters["comment"] = _comment
+    return environment
+
+
+def _comment(text: object) -> str:
+    """Text that cannot end the C comment it is put in, or start another, or leave ASCII."""
+    plain = str(text).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
+    return "".join(ch if " " <= ch <= "~" else "?" for ch in plain)
+
+
+def emit(program: CProgram, *, stamp: str, vectors: Sequence[tuple[Mapping[int, IntArray], Mapping[int, IntArray]]]) -> dict[str, str]:
+    """The generated files of a firmware folder by path. `vectors` holds (inputs, expected outputs) by tensor index."""
+    stamp = _comment(stamp)
+
+    def render(template: str, **values: Any) -> str:  # noqa: ANN401 - Jinja2 takes anything
+        text = _environment().get_template(template).render(program=program, stamp=stamp, text=type_text, **values)
+        return _tidy(text)
+
+    layers = [_layer_text(layer) for layer in program.layers]
+    groups = (
+        ("input", program.inputs, {t.index: [_row(v[0][t.index]) for v in vectors] for t in program.inputs}),
+        ("output", program.outputs, {t.index: [_row(v[1][t.index]) for v in vectors] for t in program.outputs}),
+    )
+    return {
+        "model.c": render("model.c.j2", layers=layers, address=_address),
+        "model.h": render("model.h.j2"),
+        "fm_memory.h": render("fm_memory.h.j2"),
+        "weights.c": render("weights.c.j2", numbers=_numbers),
+        "weights.h": render("weights.h.j2"),
+        "vectors.h": render("vectors.h.j2", count=len(vectors)),
+        "vectors.c": render("vectors.c.j2", groups=groups),
+        "host/host_values.c": render("host_values.c.j2"),
+    }
+
+
+def _address(tensor: CTensor) -> str:
+    member, width = {"int8_t": ("s8", 1), "int16_t": ("s16", 2), "int32_t": ("s32", 4)}[tensor.ctype]
+    return f"&fm_arena.{member}[{tensor.offset // width}]"
+
+
+def _layer_text(layer: CLayer) -> str:
+    """One layer function. Pointers that the body never names are left out, those it moves are not const."""
+    body = _indent(_body(layer))
+    used = {p.name for p in layer.pointers if re.search(rf"\b{p.name}\b", body)}
+    moved = {p.name for p in layer.pointers if re.search(rf"\b{p.name}(\+\+| \+=)|(\+\+){p.name}\b", body)}
+    template = _environment().get_template("layer.c.j2")
+    return template.render(layer=layer, body=body, used=used, moved=moved).rstrip("\n")
+
+
+def _body(layer: CLayer) -> str:
+    head = layer.head
+    if head.elementwise:
+        view = head.view
+        broadcast = isinstance(view, BinaryView) and not view.aligned
+        other = f"(int32_t){head.inputs[1].expr}[i]" if len(head.inputs) == 2 else ""
+        template = "_broadcast" if broadcast else "_map"
+        values: dict[str, Any] = {"other": other}
+    else:
+        template = head.template
+        values = {}
+    values["stages"] = "".join(_apply(kernel, other) for kernel, other in layer.elementwise).rstrip("\n")
+    inputs = (*head.inputs, None, None, None)
+    return (
+        _environment()
+        .get_template(f"ops/{template}.c.j2")
+        .render(
+            k=head, x=inputs[0], w=inputs[1], b=inputs[2], out=layer.out, pool=layer.pool,
+            pool_accumulators=layer.pool_accumulators, needs_index=layer.needs_index, **values,
+        )  # fmt: skip
+    )
+
+
+def _apply(kernel: Kernel, other: str) -> str:
+    """The statements of an elementwise stage."""
+    module: Any = _environment().get_template(f"ops/{kernel.template}.c.j2").module
+    return str(module.apply(kernel, other)).strip("\n") + "\n"
+
+
+def _indent(body: str) -> str:
+    lines = [line for line in body.split("\n") if line.strip()]
+    return "\n".join("    " + line for line in lines)
+
+
+def _tidy(text: str) -> str:
+    """No trailing blanks, no more than one empty line, one newline at the end."""
+    text = re.sub(r"[ \t]+\n", "\n", text)
+    return re.sub(r"\n{3,}", "\n\n", text).strip("\n") + "\n"
+
+
+def _wrapped(values: Sequence[int], indent: str) -> str:
+    lines, line = [], indent
+    for value in values:
+        item = f"{value},"
+        if len(line) + len(item) + 1 > LINE_WIDTH:
+            lines.append(line.rstrip())
+            line = indent
+        line += item + " "
+    return "\n".join([*lines, line.rstrip()])
+
+
+def _numbers(data: CData) -> str:
+    return _wrapped(data.values, "    ")
+
+
+def _row(values: IntArray) -> str:
+    return _wrapped([int(v) for v in np.ravel(values)], "        ")
+
+
+def firmware_files(board_folder: str) -> dict[str, bytes]:
+    """The hand-written sources that go beside the generated ones: runtime, host program, device support, board."""
+    files: dict[str, bytes] = {}
+    root = resource_dir("firmware")
+    for source, target in {**FIRMWARE_FOLDERS, board_folder: "board"}.items():
+        for path in sorted((root / source).iterdir()):
+            if path.is_file():
+                files[f"{target}/{path.name}"] = path.read_bytes()
+    return files

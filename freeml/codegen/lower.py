@@ -1,0 +1,183 @@
+"""Integer graph and memory plan -> CProgram."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from freeml.codegen.program import CData, CLayer, CProgram, CTensor, Pointer
+from freeml.ir.graph import Node, QGraph, QOp
+from freeml.ir.text import type_text
+from freeml.ir.types import ITEM_BYTES, QType
+from freeml.ops.averagepool import QAveragePool
+from freeml.ops.base import Kernel, Lowering, LoweredOp, Operand, Scratch
+from freeml.ops.conv import QConv
+from freeml.ops.dense import QDense
+from freeml.ops.maxpool import QMaxPool
+from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, is_view
+
+C_KEYWORDS = frozenset(
+    "auto break case char const continue default do double else enum extern float for goto if inline int long register "
+    "restrict return short signed sizeof static struct switch typedef union unsigned void volatile while".split()
+)
+ROLES = {1: "weights", 2: "bias"}
+
+
+def c_names(names: tuple[str, ...]) -> dict[str, str]:
+    """A distinct, readable C identifier for each name of the model."""
+    result: dict[str, str] = {}
+    used: set[str] = set(C_KEYWORDS)
+    for name in names:
+        base = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")[-40:].strip("_") or "layer"
+        if base[0].isdigit():
+            base = f"n{base}"
+        candidate, count = base, 1
+        while candidate in used:
+            count += 1
+            candidate = f"{base}_{count}"
+        used.add(candidate)
+        result[name] = candidate
+    return result
+
+
+def ctype(type_: QType) -> str:
+    """C element type."""
+    return f"{type_.dtype}_t"
+
+
+def lower(graph: QGraph, memory: MemoryPlan) -> CProgram:
+    """The program that computes `graph` at the addresses of `memory`."""
+    run = tuple(n for n in graph.nodes if not is_view(n.op))
+    names = c_names(tuple(n.name for n in run))
+    data: list[CData] = []
+    layers = tuple(_layer(graph, memory, node, names[node.name], data) for node in run)
+    scratch = max((_scratch_bytes(layer) for layer in layers), default=0)
+    inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
+    outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))
+    return CProgram(
+        name=graph.name, layers=layers, data=tuple(data), inputs=inputs, outputs=outputs,
+        arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
+    )  # fmt: skip
+
+
+def _tensor(graph: QGraph, memory: MemoryPlan, index: int, name: str) -> CTensor:
+    type_ = graph.types[name]
+    return CTensor(index=index, name=name, type=type_, ctype=ctype(type_), offset=memory.offset(name))
+
+
+def arena(type_: QType, offset: int) -> str:
+    """Expression for a tensor's first element in the arena."""
+    member = {"int8": "s8", "int16": "s16", "int32": "s32"}[type_.dtype]
+    return f"&fm_arena.{member}[{offset // ITEM_BYTES[type_.dtype]}]"
+
+
+def _layer(graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: list[CData]) -> CLayer:
+    activations = graph.activations(node)
+    pointer_of = {value: f"in{i}" for i, value in enumerate(activations)}
+    internal = set(node.internal)
+    kernels: list[Kernel] = []
+    others: list[str] = []
+    for position, stage in enumerate(node.stages):
+        prefix = name if position == 0 else f"{name}_{stage.op.kind.lower()}{position if position > 1 else ''}"
+        operands = []
+        flowing = 0
+        for index, value in enumerate(stage.inputs):
+            type_ = graph.types[value]
+            constant = value in graph.constants
+            if constant:
+                role = ROLES.get(index, "operand") if isinstance(stage.op, (QConv, QDense)) else "operand"
+                expr = f"fm_{prefix}_{role}"
+                array = tuple(int(v) for v in graph.constants[value].ravel())
+                text = f"{role} of {node.name}, {type_text(type_)}"
+                data.append(CData(name=expr, ctype=ctype(type_), values=array, comment=text, layer=name))
+            elif value in internal:
+                expr, flowing = "v", index
+            else:
+                expr = pointer_of[value]
+            operands.append(Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=constant))
+        out_type = graph.types[stage.outputs[0]]
+        out = Operand(expr="out", ctype=ctype(out_type), type=out_type)
+        if position == 0 and operands[0].is_constant:
+            flowing = 1
+        assert isinstance(stage.op, LoweredOp), f"{stage.op.kind} has no C form"
+        kernel = stage.op.lower(
+            Lowering(layer=prefix, inputs=tuple(operands), outputs=(out,), flowing=flowing)
+        )
+        for table in kernel.tables:
+            data.append(
+                CData(
+                    name=f"fm_{prefix}_{table.suffix}", ctype=table.ctype, values=table.values,
+                    comment=f"{table.suffix} of {node.name}", layer=name,
+                )
+            )  # fmt: skip
+        kernels.append(kernel)
+        others.append(_other(kernel))
+    pool = kernels[-1] if len(kernels) > 1 and isinstance(node.stages[-1].op, (QMaxPool, QAveragePool)) else None
+    members = list(zip(kernels, others, strict=True))[1 : -1 if pool else None]
+    head = kernels[0]
+    if pool is not None:
+        channels = graph.types[node.outputs[0]].shape[-1]
+        head = replace(head, scratch=(*head.scratch, Scratch(name="pixel", ctype="int32_t", count=channels)))
+    value = node.outputs[0]
+    wide = bool(getattr(node.op, "wide", False))
+    return CLayer(
+        name=name,
+        comment=_comment(graph, node),
+        pointers=_pointers(graph, memory, node, head, activations),
+        head=head,
+        elementwise=tuple(members),
+        pool=pool,
+        pool_accumulators=bool(pool and not members and isinstance(node.stages[-1].op, QMaxPool) and not wide),
+        needs_index=any("[i]" in other for _, other in members),
+        out=kernels[-1].outputs[0],
+        value=value,
+        value_bytes=graph.types[value].size_bytes,
+        value_offset=memory.offset(value),
+    )
+
+
+def _other(kernel: Kernel) -> str:
+    """Expression for the operand of an elementwise kernel that is not in `v`, at element i (a scalar at element 0)."""
+    if not kernel.elementwise or len(kernel.inputs) != 2:
+        return ""
+    other = kernel.inputs[1]
+    return f"(int32_t){other.expr}[{'0' if other.type.size == 1 else 'i'}]"
+
+
+def _pointers(
+    graph: QGraph, memory: MemoryPlan, node: Node[QOp], head: Kernel, activations: tuple[str, ...]
+) -> tuple[Pointer, ...]:
+    pointers = []
+    for index, value in enumerate(activations):
+        type_ = graph.types[value]
+        expr = arena(type_, memory.offset(value))
+        pointers.append(Pointer(name=f"in{index}", ctype=ctype(type_), expr=expr, reads=True, moves=True))
+    type_ = graph.types[node.outputs[0]]
+    expr = arena(type_, memory.offset(node.outputs[0]))
+    pointers.append(Pointer(name="out", ctype=ctype(type_), expr=expr, reads=False, moves=True))
+    offset = 0
+    for scratch in head.scratch:
+        member, width = {"int8_t": ("s8", 1), "int16_t": ("s16", 2), "int32_t": ("s32", 4)}[scratch.ctype]
+        place = f"&fm_scratch.{member}[{offset // width}]"
+        pointers.append(Pointer(name=scratch.name, ctype=scratch.ctype, expr=place, reads=False, moves=False))
+        offset += -(-scratch.count * width // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return tuple(pointers)
+
+
+def _scratch_bytes(layer: CLayer) -> int:
+    total = 0
+    for scratch in layer.head.scratch:
+        width = {"int8_t": 1, "int16_t": 2, "int32_t": 4}[scratch.ctype]
+        total += -(-scratch.count * width // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+    return total
+
+
+def _comment(graph: QGraph, node: Node[QOp]) -> tuple[str, ...]:
+    """What the layer is and where it came from, one line each."""
+    kinds = " + ".join(stage.op.kind for stage in node.stages)
+    lines = [f"{node.name}: {kinds}"]
+    if node.source not in ("", node.name):
+        lines[0] += f" (from {node.source})"
+    lines += [f"reads  {value}: {type_text(graph.types[value])}" for value in graph.activations(node)]
+    lines.append(f"writes {node.outputs[0]}: {type_text(graph.types[node.outputs[0]])}")
+    return tuple(line.replace("*/", "* /").replace("/*", "/ *") for line in lines)

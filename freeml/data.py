@@ -1,0 +1,125 @@
+"""Data sets: `.npz` files with x_train, y_train, x_test, y_test and optionally x_val, y_val.
+
+Inputs are in the model's own domain and layout, labels are integers. Without a validation part a seeded share of the
+training part is held back. Calibration reads the training part only; the test part is read once, at the end.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from freeml.errors import DataError
+from freeml.ir.types import Array, Shape
+
+VALIDATION_SHARE = 0.2
+FORM = "expected arrays x_train, y_train, x_test, y_test (optionally x_val, y_val)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Inputs (n, *sample shape) float32 and labels (n,) int64; `labels` holds those of further outputs by name."""
+
+    x: Array
+    y: Array
+    labels: Mapping[str, Array]
+
+    def __len__(self) -> int:
+        return int(self.x.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """The three parts of a data set."""
+
+    train: Part
+    val: Part
+    test: Part
+
+
+def load_dataset(path: Path, input_shape: Shape, *, seed: int = 0) -> Dataset:
+    """Read and check a data file for a model input of `input_shape` (batch axis 1 included).
+
+    Raises DataError naming the array, what was expected and what was found.
+    """
+    arrays = _read(path)
+    for name in ("x_train", "y_train", "x_test", "y_test"):
+        if name not in arrays:
+            raise DataError(f"{path}: {FORM}, found {', '.join(sorted(arrays)) or 'nothing'}: {name} is missing")
+    if ("x_val" in arrays) != ("y_val" in arrays):
+        raise DataError(f"{path}: expected x_val and y_val together, found only one of them")
+    train = _part(path, arrays, "train", input_shape)
+    test = _part(path, arrays, "test", input_shape)
+    if "x_val" in arrays:
+        return Dataset(train=train, val=_part(path, arrays, "val", input_shape), test=test)
+    if len(train) < 2:
+        raise DataError(f"{path}: expected at least 2 training samples to hold one back for validation, found {len(train)}")
+    order = np.random.default_rng(seed).permutation(len(train))
+    held = max(1, int(len(train) * VALIDATION_SHARE))
+    return Dataset(train=_select(train, np.sort(order[held:])), val=_select(train, np.sort(order[:held])), test=test)
+
+
+def _read(path: Path) -> dict[str, Array]:
+    if not path.is_file():
+        raise DataError(f"{path}: expected a .npz file, found {'a folder' if path.is_dir() else 'nothing'}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: expected a .npz file of plain arrays, found: {error}") from error
+
+
+def _part(path: Path, arrays: Mapping[str, Array], part: str, input_shape: Shape) -> Part:
+    x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
+    x = check_inputs(x, input_shape, f"{path}: x_{part}")
+    labels = {k[len(f"y_{part}_") :]: _labels(path, k, v, len(x)) for k, v in arrays.items() if k.startswith(f"y_{part}_")}
+    return Part(x=x, y=_labels(path, f"y_{part}", y, len(x)), labels=labels)
+
+
+def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
+    """Samples as float32 of shape (n, *input_shape[1:]); raises DataError."""
+    if x.dtype.kind not in "fiub":
+        raise DataError(f"{what}: expected numbers, found {x.dtype}")
+    if x.ndim == len(input_shape) + 1 and x.shape[1:] == input_shape:
+        x = x.reshape(x.shape[0], *input_shape[1:])
+    if x.shape[1:] != input_shape[1:]:
+        raise DataError(
+            f"{what}: expected samples of shape {input_shape[1:]} (the model's input is {input_shape}), found {x.shape[1:]}"
+        )
+    if x.shape[0] == 0:
+        raise DataError(f"{what}: expected at least one sample, found none")
+    x = x.astype(np.float32)
+    if not np.isfinite(x).all():
+        bad = int(np.argwhere(~np.isfinite(x))[0][0])
+        raise DataError(f"{what}: expected finite numbers, found NaN or infinity first in sample {bad}")
+    return x
+
+
+def _labels(path: Path, name: str, y: Array, count: int) -> Array:
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iub":
+        if not (y.ndim == 1 and y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all()):
+            raise DataError(f"{path}: {name}: expected integer labels of shape (n,), found {y.dtype} of shape {y.shape}")
+    if len(y) != count:
+        raise DataError(f"{path}: {name}: expected {count} labels, one per sample, found {len(y)}")
+    return y.astype(np.int64)
+
+
+def check_label_range(part: Part, classes: int, what: str) -> None:
+    """Raise DataError when a label is not a class of the model's output."""
+    low, high = int(part.y.min()), int(part.y.max())
+    if low < 0 or high >= classes:
+        raise DataError(
+            f"{what}: expected labels 0..{classes - 1} (the model has {classes} outputs), found {low if low < 0 else high}"
+        )
+
+
+def _select(part: Part, index: Array) -> Part:
+    return Part(x=part.x[index], y=part.y[index], labels={k: v[index] for k, v in part.labels.items()})

@@ -1,0 +1,57 @@
+"""Every error a user of freeml can meet.
+
+All of them end a command with exit code 2 and one readable message. An error says what was expected, what was found,
+and a way out; where it belongs to a node of the graph it names that node.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class FreemlError(Exception):
+    """Base of all user-facing errors; `exit_code` is the process exit status of the command line tool."""
+
+    exit_code = 2
+
+
+class ModelFileError(FreemlError):
+    """The model file is missing, truncated, not ONNX, or refers to data that cannot be read."""
+
+
+class UnsupportedModelError(FreemlError):
+    """The model uses something freeml cannot honour. Carries every problem found, not only the first one."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        count = len(self.problems)
+        noun = "problem" if count == 1 else "problems"
+        super().__init__(f"the model cannot be compiled: {count} {noun}\n" + "\n".join(f"  - {p}" for p in self.problems))
+
+
+class GraphError(FreemlError):
+    """A graph is not well formed: a name without a value, a shape that does not fit, two producers of one value."""
+
+
+class DataError(FreemlError):
+    """The data set is empty, of the wrong shape, not finite, or its labels are out of range."""
+
+
+class QuantizationError(FreemlError):
+    """A layer cannot be given integer arithmetic that is proved not to overflow."""
+
+
+class DoesNotFitError(FreemlError):
+    """The net does not fit the board; the message holds the byte table and the largest contributors."""
+
+
+class ToolchainError(FreemlError):
+    """A compiler is missing or refused the emitted code."""
+
+
+class OutputFolderError(FreemlError):
+    """The output folder is not empty and was not written by freeml, or cannot be written."""
+
+
+class ArtifactError(FreemlError):
+    """A folder given as a compiled artifact is not one, or was changed after it was written."""

@@ -1,0 +1,1 @@
+"""The graph: frozen values and nodes, no ONNX, no torch, no numerics."""

@@ -1,0 +1,1 @@
+"""From floats to integers: ranges, number formats, and the step from `Graph` to `QGraph`."""

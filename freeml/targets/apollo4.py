@@ -1,0 +1,66 @@
+"""Ambiq Apollo4: Cortex-M4F, 2 MB MRAM, 384 KB tightly coupled memory, 1 MB shared SRAM.
+
+Sources: Apollo4 SoC data sheet, chapter "MCU core details", memory map (MRAM at 0x00000000, TCM at 0x10000000, shared SRAM at 0x10060000),
+and section "MRAM" (programmed 16 bytes at a time through the boot ROM's helper functions, never by plain stores). The first 0x18000 bytes of
+the MRAM belong to Ambiq's secure boot loader; applications start behind them, as in the vendor's own linker scripts (AmbiqSuite,
+`linker_script.ld`: MCU_MRAM 0x00018000, 1,998,848 bytes). Architecture: Armv7-M reference manual (BL keeps the return address in a register).
+
+Data, stack and activations go to the TCM: it is always powered and has no wait states. The shared SRAM is in the
+linker script for buffers that a user places there, but it must be powered up first, so it is not counted as available.
+"""
+
+from __future__ import annotations
+
+from freeml.targets.board import Board, Compiler, Memory
+
+_MRAM = Memory(name="MRAM", kind="nv", start=0x18000, size_bytes=0x200000 - 0x18000)
+_TCM = Memory(name="TCM", kind="sram", start=0x1000_0000, size_bytes=0x60000)
+_SHARED_SRAM = Memory(name="SSRAM", kind="sram", start=0x1006_0000, size_bytes=0x100000)
+
+_ARM_FLAGS = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
+
+APOLLO4 = Board(
+    name="apollo4",
+    title="Ambiq Apollo4",
+    cpu="Arm Cortex-M4F",
+    int_bits=32,
+    pointer_bits=32,
+    sram_bytes=_TCM.size_bytes,
+    nv_bytes=_MRAM.size_bytes,
+    near_nv=_MRAM,
+    nv_kind="mram",
+    nv_granule_bytes=16,
+    activations="sram",
+    alignment_bytes=4,
+    return_address_bytes=0,
+    memories=(_TCM, _SHARED_SRAM, _MRAM),
+    nv_data_section=".fm_nv",
+    weights_section=".fm_weights",
+    compilers=(
+        Compiler(
+            kind="zig",
+            programs=("zig",),
+            compile_flags=("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4"),
+            link_flags=("-target", "thumb-freestanding-eabihf", "-mcpu=cortex_m4"),
+            how_to_get="install it with `pip install ziglang`",
+        ),
+        Compiler(
+            kind="clang",
+            programs=("clang",),
+            compile_flags=("--target=thumbv7em-none-eabihf", *_ARM_FLAGS),
+            linkers=("ld.lld",),
+            how_to_get="install clang and lld (on Debian: the packages `clang` and `lld`)",
+        ),
+        Compiler(
+            kind="gcc",
+            programs=("arm-none-eabi-gcc",),
+            compile_flags=_ARM_FLAGS,
+            link_flags=_ARM_FLAGS,
+            libraries=("-lgcc",),
+            how_to_get="install the GNU Arm embedded toolchain (on Debian: the package `gcc-arm-none-eabi`)",
+            environment_variable="FREEML_ARM_GCC",
+        ),
+    ),
+    linker_script="apollo4.ld",
+    elf_machine="EM_ARM",
+)

@@ -1,0 +1,95 @@
+"""What the compiler knows about a board: memories, widths, and the compilers that make code for it. Data, no logic."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MemoryKind = Literal["sram", "nv"]
+"""`sram` loses its content with the supply; `nv` (FRAM, MRAM) keeps it."""
+
+CompilerKind = Literal["zig", "clang", "gcc"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """One contiguous range of the address map that the linker script may place sections in."""
+
+    name: str
+    """As in the board's linker script."""
+    kind: MemoryKind
+    start: int
+    """First byte address."""
+    size_bytes: int
+
+    @property
+    def end(self) -> int:
+        """The address just past the last byte."""
+        return self.start + self.size_bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compiler:
+    """How one family of compilers is found and which flags make it produce code for a board.
+
+    `compile_flags` and `link_flags` hold what is particular to the board; what every build shares (language, warnings,
+    optimisation, sections) is in `freeml.toolchains.flags`.
+    """
+
+    kind: CompilerKind
+    programs: tuple[str, ...]
+    """Executable names, in the order they are tried. `zig` is looked for as the Python package `ziglang` first."""
+    compile_flags: tuple[str, ...]
+    link_flags: tuple[str, ...] = ()
+    """Before the objects."""
+    libraries: tuple[str, ...] = ()
+    """After the objects."""
+    how_to_get: str
+    """The end of an error message that says none was found: an imperative without a full stop."""
+    linkers: tuple[str, ...] = ()
+    """Programs that link, in the order they are tried; empty when the compiler's own driver does."""
+    environment_variable: str | None = None
+    """Names a variable that may hold the compiler's path, or the folder of the installation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Board:
+    """A microcontroller as the planner, the code generator and the tool chains see it.
+
+    Sizes are bytes, addresses are byte addresses.
+    """
+
+    name: str
+    """What the user writes after `--target`; also the folder below `firmware/`."""
+    title: str
+    cpu: str
+    int_bits: int
+    """Width of C's `int`: decides where the language promotes a product of short operands to."""
+    pointer_bits: int
+    """Width of a data pointer under the default compiler."""
+    sram_bytes: int
+    nv_bytes: int
+    """Non-volatile memory a firmware may fill: code, constants and persistent data together."""
+    near_nv: Memory
+    """The part of the non-volatile memory that a plain C pointer of `pointer_bits` reaches."""
+    nv_kind: Literal["fram", "mram"]
+    nv_granule_bytes: int
+    """The smallest unit the non-volatile memory is written in."""
+    activations: MemoryKind
+    """Where activations live: `nv` when plain stores reach it and SRAM is scarce, otherwise `sram`."""
+    alignment_bytes: int
+    """The alignment that every buffer must have for the widest access the kernels make."""
+    return_address_bytes: int
+    """What a call itself pushes on the stack, outside the callee's frame."""
+    memories: tuple[Memory, ...]
+    """Every range the linker script uses; sizes of an ELF file are accounted by these."""
+    nv_data_section: str
+    """The ELF section of persistent data: it takes non-volatile memory but no byte of the flashed image."""
+    weights_section: str
+    """The ELF section of constant weights."""
+    compilers: tuple[Compiler, ...]
+    """In order of preference: the first is the default."""
+    linker_script: str
+    """File name in the firmware folder."""
+    elf_machine: str
+    """`e_machine` of the ELF files it runs, in pyelftools' spelling."""

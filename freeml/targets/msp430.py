@@ -1,0 +1,68 @@
+"""Texas Instruments MSP430FR5994: 16-bit CPUX, 8 KB SRAM, 256 KB FRAM, hardware multiplier MPY32.
+
+Sources: data sheet SLASE54 ("MSP430FR599x, MSP430FR596x mixed-signal microcontrollers"), section "Memory organization" for
+the address map and section "FRAM" for byte-wise writes; family user's guide SLAU367, chapter "CPUX" for the
+alignment of word accesses and the 16-bit PC pushed by CALL, chapter "FRAM controller" for the wait states.
+
+* RAM        0x01C00-0x03BFF  8 KB (the upper 4 KB, from 0x02C00, are shared with the LEA accelerator)
+* FRAM       0x04000-0x0FF7F  the part below 64 K that a 16-bit pointer reaches
+* signatures 0x0FF80-0x0FF8F  JTAG, BSL and IP protection words: never written by a firmware of ours
+* vectors    0x0FFB4-0x0FFFF  interrupt vectors, reset last
+* FRAM2      0x10000-0x43FFF  208 KB reached with 20-bit addresses only
+"""
+
+from __future__ import annotations
+
+from freeml.targets.board import Board, Compiler, Memory
+
+_LOW_FRAM = Memory(name="FRAM", kind="nv", start=0x4000, size_bytes=0xFF80 - 0x4000)
+_VECTORS = Memory(name="VECTORS", kind="nv", start=0xFFB4, size_bytes=0x10000 - 0xFFB4)
+_HIGH_FRAM = Memory(name="FRAM2", kind="nv", start=0x10000, size_bytes=0x44000 - 0x10000)
+_SRAM = Memory(name="SRAM", kind="sram", start=0x1C00, size_bytes=0x2000)
+
+MSP430 = Board(
+    name="msp430",
+    title="TI MSP430FR5994",
+    cpu="MSP430X (CPUX) with MPY32",
+    int_bits=16,
+    pointer_bits=16,
+    sram_bytes=_SRAM.size_bytes,
+    nv_bytes=_LOW_FRAM.size_bytes + _HIGH_FRAM.size_bytes,
+    near_nv=_LOW_FRAM,
+    nv_kind="fram",
+    nv_granule_bytes=1,
+    activations="nv",
+    alignment_bytes=2,
+    return_address_bytes=2,
+    memories=(_SRAM, _LOW_FRAM, _VECTORS, _HIGH_FRAM),
+    nv_data_section=".fm_nv",
+    weights_section=".fm_weights",
+    compilers=(
+        Compiler(
+            kind="zig",
+            programs=("zig",),
+            compile_flags=("-target", "msp430-freestanding-none", "-mcpu=msp430x+hwmultf5"),
+            link_flags=("-target", "msp430-freestanding-none", "-mcpu=msp430x+hwmultf5"),
+            how_to_get="install it with `pip install ziglang`",
+        ),
+        Compiler(
+            kind="clang",
+            programs=("clang",),
+            compile_flags=("--target=msp430-none-elf", "-mhwmult=f5series"),
+            linkers=("ld.lld",),
+            how_to_get="install clang and lld (on Debian: the packages `clang` and `lld`)",
+        ),
+        Compiler(
+            kind="gcc",
+            programs=("msp430-elf-gcc",),
+            # Not -mmcu=: that would ask for TI's device headers and linker scripts, which are not needed here.
+            compile_flags=("-mcpu=msp430x", "-mhwmult=f5series", "-msmall"),
+            link_flags=("-mcpu=msp430x", "-msmall"),
+            libraries=("-lmul_f5", "-lgcc"),
+            how_to_get="build it with `tools/build_msp430_gcc.sh PREFIX` or install TI's msp430-gcc",
+            environment_variable="FREEML_MSP430_GCC",
+        ),
+    ),
+    linker_script="msp430fr5994.ld",
+    elf_machine="EM_MSP430",
+)

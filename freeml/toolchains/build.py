@@ -1,0 +1,180 @@
+"""Building firmware for a board and libraries for the host."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from freeml.errors import ToolchainError
+from freeml.targets import Board
+from freeml.toolchains.flags import SANITIZERS
+from freeml.toolchains.sizes import Sizes, sizes
+from freeml.toolchains.stack import StackEstimate, estimate_stack
+from freeml.toolchains.toolchain import Toolchain, find_host
+
+_JOBS = 2
+"""Compilers run at the same time."""
+
+_QUOTED_LINES = 12
+"""Lines of a compiler's complaint that go into an error message."""
+
+BOARD_FOLDER = "board"
+"""Subfolder of an emitted firmware folder that holds the board's startup, linker script and main."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildResult:
+    """A linked firmware."""
+
+    elf: Path
+    toolchain: str
+    sizes: Sizes
+    stack: StackEstimate
+    seconds: float
+    """Wall time of compiling and linking."""
+
+
+def build(toolchain: Toolchain, board: Board, folder: Path, out_elf: Path, *, optimise: str = "-O2") -> BuildResult:
+    """Builds the firmware in `folder`: its own C files and those of its `board/`, linked by the script in there.
+
+    Nothing but `out_elf` is written. Raises ToolchainError with the first lines of the compiler's complaint.
+    """
+    board_folder = folder / BOARD_FOLDER
+    sources = (*_sources(folder), *_sources(board_folder))
+    return build_sources(
+        toolchain,
+        board,
+        sources,
+        include_dirs=(folder, board_folder),
+        script=board_folder / board.linker_script,
+        out_elf=out_elf,
+        optimise=optimise,
+    )
+
+
+def build_sources(
+    toolchain: Toolchain,
+    board: Board,
+    sources: Sequence[Path],
+    *,
+    include_dirs: Sequence[Path],
+    script: Path,
+    out_elf: Path,
+    optimise: str = "-O2",
+) -> BuildResult:
+    """Compiles each source by itself and links them under `script`; see `build`."""
+    started = time.perf_counter()
+    with tempfile.TemporaryDirectory(prefix="freeml-build-") as scratch:
+        work = Path(scratch)
+        objects = _compile(toolchain, sources, include_dirs, (optimise,), work)
+        # Linked beside its place and moved there at the end: a failed build leaves an earlier file as it was.
+        linked = work / "linked.elf"
+        _run(toolchain.link_command(objects, linked, script), work, f"linking {out_elf.name}")
+        stack = estimate_stack(objects, board.return_address_bytes)
+        measured = sizes(linked, board, stack=stack.size_bytes)
+        _install(linked, out_elf)
+    return BuildResult(
+        elf=out_elf,
+        toolchain=toolchain.kind,
+        sizes=measured,
+        stack=stack,
+        seconds=time.perf_counter() - started,
+    )
+
+
+def build_host(
+    sources: Sequence[Path],
+    include_dirs: Sequence[Path],
+    out: Path,
+    *,
+    toolchain: Toolchain | None = None,
+    sanitize: bool = False,
+    optimise: str = "-O3",
+    shared: bool = True,
+) -> Path:
+    """Builds sources for this machine: a shared library for `ctypes`, or a program when `shared` is false.
+
+    `sanitize` adds the address and undefined-behaviour sanitizers; a sanitized build should be a program, since a Python
+    interpreter does not load the sanitizer's runtime first. Returns `out`. Raises ToolchainError as `build` does.
+    """
+    chosen = toolchain or find_host(sanitize=sanitize)
+    if sanitize and chosen.kind == "zig":
+        raise ToolchainError("zig ships no address sanitizer: use gcc or clang for a sanitized build")
+    extra = SANITIZERS if sanitize else ()
+    kind = ("-shared",) if shared else ()
+    position = ("-fPIC",) if shared else ()
+    if not shared and chosen.kind == "zig":
+        raise ToolchainError("a host program needs a C library: use gcc or clang, or build a shared library with zig")
+    with tempfile.TemporaryDirectory(prefix="freeml-host-") as scratch:
+        work = Path(scratch)
+        objects = _compile(chosen, sources, include_dirs, (optimise, *position, *extra), work)
+        linked = work / "linked"
+        _run(chosen.link_command(objects, linked, flags=(*kind, *extra)), work, f"linking {out.name}")
+        _install(linked, out)
+    return out
+
+
+def _sources(folder: Path) -> tuple[Path, ...]:
+    """The C and assembly files directly in a folder, in an order that does not depend on the file system."""
+    return tuple(sorted(path for path in folder.glob("*.[cS]")))
+
+
+def _compile(
+    toolchain: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], flags: Sequence[str], work: Path
+) -> list[Path]:
+    """Compiles every source into `work`; the objects in the order of the sources."""
+    if not sources:
+        raise ToolchainError("there is nothing to compile: no C file was found")
+    # Numbered, because two folders may hold files of the same name.
+    objects = [work / f"{number:03d}_{source.stem}.o" for number, source in enumerate(sources)]
+    commands = [
+        toolchain.compile_command(source, target, include_dirs, flags)
+        for source, target in zip(sources, objects, strict=True)
+    ]
+    with ThreadPoolExecutor(max_workers=_JOBS) as pool:
+        tasks = [
+            pool.submit(_run, command, work, f"compiling {source.name}")
+            for command, source in zip(commands, sources, strict=True)
+        ]
+        for task in tasks:
+            task.result()
+    return objects
+
+
+def _run(command: Sequence[str], work: Path, what: str) -> None:
+    """Runs one compiler or linker. Its caches go to `work`, and what it says to the error message."""
+    environment = {
+        **os.environ,
+        "ZIG_LOCAL_CACHE_DIR": str(work / "zig"),
+        "ZIG_GLOBAL_CACHE_DIR": str(work / "zig"),
+        "LC_ALL": "C",
+    }
+    try:
+        done = subprocess.run(
+            command, cwd=work, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise ToolchainError(f"{what} failed: {command[0]} cannot be started: {error.strerror}") from error
+    if done.returncode != 0:
+        lines = (done.stderr + done.stdout).strip().splitlines()
+        quoted = "\n".join(f"  {line}" for line in lines[:_QUOTED_LINES])
+        rest = f"\n  ... and {len(lines) - _QUOTED_LINES} more lines" if len(lines) > _QUOTED_LINES else ""
+        raise ToolchainError(f"{what} failed: {Path(command[0]).name} ended with {done.returncode}\n{quoted}{rest}")
+
+
+def _install(built: Path, out: Path) -> None:
+    """Puts a finished file in its place in one step."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        partial = out.with_name(out.name + ".partial")
+        partial.write_bytes(built.read_bytes())
+        partial.chmod(0o755)
+        partial.replace(out)
+    except OSError as error:
+        raise ToolchainError(f"cannot write {out}: {error.strerror}") from error
