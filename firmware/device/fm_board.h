@@ -22,8 +22,8 @@ void fm_board_report(uint16_t status);
 /* Writes one character to the console; returns when the hardware has taken it. */
 void fm_board_putc(char c);
 
-/* Stops the processor in its deepest sleep, for good. */
-void fm_board_halt(void) __attribute__((noreturn));
+/* Stops the processor in its deepest sleep, for good. Never inlined: a simulator may stop at this address. */
+void fm_board_halt(void) __attribute__((noreturn, noinline));
 
 /* Called by the startup code with a stack and nothing else: initialises memory, runs main and halts. */
 void fm_board_start(void) __attribute__((noreturn));

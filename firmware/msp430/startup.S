@@ -7,6 +7,8 @@
 #define CALL call
 #endif
 
+        .file "startup.S"
+
         .section .text.fm_reset, "ax", @progbits
         .global _start
         .type _start, @function

@@ -12,13 +12,12 @@ import numpy as np
 from freeml.ir.types import FloatArray, IntArray
 
 INT32_MAX = 2**31 - 1
-# float64 holds every integer up to 2**53 exactly, so a float64 matrix product of integers below it is exact.
-EXACT_FLOAT64 = 2**53
 
 
 def round_half_up(values: FloatArray) -> IntArray:
     """floor(v + 1/2) as int64."""
-    return np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
+    result: IntArray = np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
+    return result
 
 
 def shift_round(values: IntArray, shift: int) -> IntArray:
@@ -31,14 +30,6 @@ def shift_round(values: IntArray, shift: int) -> IntArray:
 def divide_round(numerator: IntArray, denominator: IntArray) -> IntArray:
     """numerator / denominator, rounded half up, for a numerator of 0 or more and a denominator above 0."""
     return (numerator + denominator // 2) // denominator
-
-
-def exact_matmul(left: IntArray, right: IntArray) -> IntArray:
-    """Integer matrix product through float64, exact because every partial sum stays below 2**53 (checked)."""
-    depth = left.shape[-1]
-    bound = depth * int(np.max(np.abs(left), initial=0)) * int(np.max(np.abs(right), initial=0))
-    assert bound < EXACT_FLOAT64, "a product this large is not exact in float64"
-    return np.rint(left.astype(np.float64) @ right.astype(np.float64)).astype(np.int64)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,7 +56,8 @@ class Requant:
         shifted = _shift_left(accumulator, self.pre_shift)
         assert int(np.max(np.abs(shifted), initial=0)) <= INT32_MAX + 1, "the overflow proof of this layer is wrong"
         high_word = (shifted * np.asarray(self.multipliers, dtype=np.int64)) >> np.int64(32)
-        return np.clip(shift_round(high_word, self.shift) + self.zero_point, self.low, self.high)
+        result: IntArray = np.clip(shift_round(high_word, self.shift) + self.zero_point, self.low, self.high)
+        return result
 
 
 def _shift_left(values: IntArray, shift: int) -> IntArray:

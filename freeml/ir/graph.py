@@ -226,6 +226,6 @@ def execute(graph: BaseGraph[OpT, TypeT], inputs: Mapping[str, Array]) -> dict[s
     constants = {name: array[np.newaxis] for name, array in graph.constants.items()}
     for stage in graph.stages():
         arguments = tuple(values[v] if v in values else constants[v] for v in stage.inputs)
-        results = stage.op.run(arguments)  # type: ignore[arg-type]
+        results = stage.op.run(arguments)
         values.update(zip(stage.outputs, results, strict=True))
     return values

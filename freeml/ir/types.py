@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
-import numpy as np
 from numpy.typing import NDArray
 
-Array: TypeAlias = NDArray[np.generic]
-FloatArray: TypeAlias = NDArray[np.float64] | NDArray[np.float32]
-IntArray: TypeAlias = NDArray[np.int64]
+# numpy's own types lose the element type in almost every operation, so these aliases document rather than check it.
+Array: TypeAlias = NDArray[Any]
+FloatArray: TypeAlias = NDArray[Any]  # float32 or float64
+IntArray: TypeAlias = NDArray[Any]  # int64, whatever the width of the numbers it stands for
 Shape: TypeAlias = tuple[int, ...]
 DType: TypeAlias = Literal["float32", "int64", "bool"]
 QDType: TypeAlias = Literal["int8", "int16", "int32"]

@@ -57,7 +57,7 @@ class AveragePool(FloatOp):
         counts = window_counts(self.window, inputs[0].shape[3:], self.count_include_pad)
         y = channels_back(window_sums(self.window, x) / counts[..., np.newaxis].astype(x.dtype), False)
         y = np.clip(y, *self.clamp) if self.clamp != NO_CLAMP else y
-        return (np.ascontiguousarray(y),)  # type: ignore[arg-type]
+        return (np.ascontiguousarray(y),)
 
     def quantize(self, q: Quantizing) -> Quantized:
         """One multiplier per possible count; a single one when every window counts the same."""
@@ -101,11 +101,11 @@ class QAveragePool(LoweredOp):
             counts = window_counts(self.window, x.shape[2 : 2 + len(self.window.kernel)], self.include_pad)
             lookup = tuple(requant.multipliers[n - 1] for n in counts.ravel())
             by_position = np.moveaxis(sums, -1, 2).reshape(*sums.shape[:2], sums.shape[-1], -1)
-            y = replace(requant, multipliers=lookup).apply(by_position)  # type: ignore[arg-type]
+            y = replace(requant, multipliers=lookup).apply(by_position)
             y = np.moveaxis(y.reshape(*sums.shape[:2], sums.shape[-1], *counts.shape), 2, -1)
         else:
-            y = requant.apply(sums)  # type: ignore[arg-type]
-        return (channels_back(y, self.channels_last),)  # type: ignore[return-value]
+            y = requant.apply(sums)
+        return (channels_back(y, self.channels_last),)
 
     def permuted(self, order: tuple[int, ...]) -> QOp | None:
         """Channels-last."""

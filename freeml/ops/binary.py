@@ -124,9 +124,9 @@ class QSum(LoweredOp):
 
     def run(self, inputs: tuple[IntArray, ...]) -> tuple[IntArray, ...]:
         """One rounding for the whole sum."""
-        x1, x2 = align(inputs)  # type: ignore[arg-type]
+        x1, x2 = align(inputs)
         acc = (x1 - self.zero_points[0]) * self.factors[0] + (x2 - self.zero_points[1]) * self.factors[1]
-        return (self.requant.apply(acc),)  # type: ignore[arg-type]
+        return (self.requant.apply(acc),)
 
     def permuted(self, order: tuple[int, ...]) -> QOp | None:
         """Elementwise: any layout, when both operands follow."""

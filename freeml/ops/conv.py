@@ -156,7 +156,7 @@ class QConv(LoweredOp):
             wide=self.wide,
             requant=requant_view(self.requant, c.table("multipliers")),
         )
-        scratch = ()
+        scratch: tuple[Scratch, ...] = ()
         if gathers:
             scratch = (Scratch(name="patch", ctype=x.ctype, count=geometry.taps * patch_channels),)
         return Kernel(

@@ -22,6 +22,10 @@ class Unsupported(Exception):  # noqa: N818 - a signal between importer and fron
     """This node cannot be honoured; the message says why and, where there is one, the way out."""
 
 
+_Text: TypeAlias = str
+_Integers: TypeAlias = tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceNode:
     """One node of the ONNX model. `inputs` holds "" for an input left out; `opset` is that of the node's domain."""
@@ -45,15 +49,15 @@ class SourceNode:
         """A float attribute."""
         return float(self._get(name, default))  # type: ignore[arg-type]
 
-    def str(self, name: str, default: str | None = None) -> str:
+    def str(self, name: _Text, default: _Text | None = None) -> _Text:
         """A string attribute."""
         return str(self._get(name, default))
 
-    def ints(self, name: str, default: tuple[int, ...] | None = None) -> tuple[int, ...]:
+    def ints(self, name: _Text, default: _Integers | None = None) -> _Integers:
         """A list-of-integers attribute."""
         return tuple(int(v) for v in self._get(name, default))  # type: ignore[union-attr]
 
-    def _get(self, name: str, default: Attribute | None) -> Attribute:
+    def _get(self, name: _Text, default: Attribute | None) -> Attribute:
         value = self.attributes.get(name, default)
         if value is None:
             raise Unsupported(f"attribute {name} is missing")

@@ -106,4 +106,5 @@ def linear_matmul(patches: IntArray, weights: IntArray) -> IntArray:
     reach = int(np.abs(patches).max(initial=0)) * int(np.abs(weights).sum(axis=0).max(initial=0))
     assert reach < 2**53, "a product this large is not exact in float64"
     dtype = np.float32 if reach < 2**24 else np.float64
-    return (patches.astype(dtype) @ weights.astype(dtype)).astype(np.int64)
+    product: IntArray = (patches.astype(dtype) @ weights.astype(dtype)).astype(np.int64)
+    return product

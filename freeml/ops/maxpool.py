@@ -37,7 +37,7 @@ class MaxPool(SameFormat):
 
     def run(self, inputs: tuple[FloatArray, ...]) -> tuple[FloatArray, ...]:
         """Float reference."""
-        return (np.ascontiguousarray(max_windows(self.window, inputs[0], False, -np.inf)),)  # type: ignore[return-value]
+        return (np.ascontiguousarray(max_windows(self.window, inputs[0], False, -np.inf)),)
 
     def quantize(self, q: Quantizing) -> Quantized:
         """The same window over integers."""
@@ -54,7 +54,7 @@ class QMaxPool(LoweredOp):
 
     def run(self, inputs: tuple[IntArray, ...]) -> tuple[IntArray, ...]:
         """Exact."""
-        return (max_windows(self.window, inputs[0], self.channels_last, self.lowest),)  # type: ignore[return-value]
+        return (max_windows(self.window, inputs[0], self.channels_last, self.lowest),)
 
     def permuted(self, order: tuple[int, ...]) -> QOp | None:
         """Channels-last."""

@@ -55,8 +55,8 @@ class QMul(LoweredOp):
 
     def run(self, inputs: tuple[IntArray, ...]) -> tuple[IntArray, ...]:
         """Exact product, one rounding."""
-        x1, x2 = align(inputs)  # type: ignore[arg-type]
-        return (self.requant.apply((x1 - self.zero_points[0]) * (x2 - self.zero_points[1])),)  # type: ignore[arg-type]
+        x1, x2 = align(inputs)
+        return (self.requant.apply((x1 - self.zero_points[0]) * (x2 - self.zero_points[1])),)
 
     def permuted(self, order: tuple[int, ...]) -> QOp | None:
         """Elementwise: any layout, when both operands follow."""

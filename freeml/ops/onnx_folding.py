@@ -17,6 +17,7 @@ from freeml.ir.graph import Brought
 from freeml.ir.types import Shape, element_count
 from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported, normalized_axis
 from freeml.ops.onnx_shapes import (
+    gather_indices,
     optional_axes,
     permutation,
     reshaped,
@@ -151,11 +152,9 @@ def fold_gather(node: SourceNode, builder: Builder) -> None:
     """Gather entries along an axis; negative indices count from the end."""
     array, indices = constant(builder, node.inputs[0]), constant(builder, node.inputs[1])
     axis = normalized_axis(node.int("axis", 0), array.ndim)
-    extent = array.shape[axis]
-    if indices.dtype.kind not in "iu" or np.any((indices < -extent) | (indices >= extent)):
-        raise Unsupported(f"expected indices within the {extent} entries of axis {axis}, found {indices.tolist()}")
+    taken = np.array(gather_indices(indices, array.shape[axis]), dtype=np.int64).reshape(indices.shape)
     check_size((*array.shape[:axis], *indices.shape, *array.shape[axis + 1 :]))
-    set_constant(builder, node.outputs[0], np.take(array, indices.astype(np.int64), axis=axis))
+    set_constant(builder, node.outputs[0], np.take(array, taken, axis=axis))
 
 
 def fold_range(node: SourceNode, builder: Builder) -> None:

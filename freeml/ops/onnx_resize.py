@@ -1,7 +1,7 @@
 """Importer of Resize with mode nearest: every output index reads one input index, tabulated per axis.
 
-Coordinates are computed in float32 in the order the ONNX operator's definition writes them, which is how onnxruntime
-does it: ties between two pixels then fall the same way.
+Coordinates are computed in float32 in the order the ONNX operator's definition writes them, and a coordinate within
+`TIE` of the middle between two pixels counts as the middle: that is closest to what onnxruntime does.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from freeml.ops.resize import Resize
 Float: TypeAlias = np.float32
 Floats: TypeAlias = NDArray[np.float32]
 HALF, ONE = Float(0.5), Float(1.0)
+
+TIE = Float(1e-6)
 
 MAX_EXTENT = 2**16
 """Longest axis that a table of indices is made for."""
@@ -69,9 +71,9 @@ def original_coordinates(mode: str, axis: AxisScale) -> Floats:
 def nearest(mode: str, x: Floats) -> Floats:
     """The whole number that stands for each coordinate."""
     if mode == "round_prefer_floor":
-        return single(np.ceil(x - HALF))
+        return single(np.ceil(x - HALF - TIE))
     if mode == "round_prefer_ceil":
-        return single(np.floor(x + HALF))
+        return single(np.floor(x + HALF + TIE))
     if mode == "floor":
         return np.floor(x)
     if mode == "ceil":

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 
-from freeml.ir.types import Shape, element_count
+from freeml.ir.types import Array, Shape, element_count
 from freeml.ops.concat import Concat
 from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported, normalized_axis
 from freeml.ops.onnx_values import integers, real_scalar
 from freeml.ops.pad import Pad
 from freeml.ops.reducemean import ReduceMean
 from freeml.ops.reshape import Reshape
+from freeml.ops.resize import Resize
 from freeml.ops.slice import Slice
 from freeml.ops.transpose import Transpose
 
@@ -203,25 +204,37 @@ def import_split(node: SourceNode, builder: Builder) -> None:
 
 
 def import_gather(node: SourceNode, builder: Builder) -> None:
-    """Gather with a constant index or an evenly spaced row of them is Slice, and a scalar index drops the axis."""
+    """Gather with constant indices: a Slice where they are evenly spaced, else a table of indices.
+
+    The axis is replaced by those of the indices: none for a single number.
+    """
     x, out = node.inputs[0], node.outputs[0]
-    shape = builder.type(x).shape
+    shape, indices = builder.type(x).shape, builder.constant_input(node, 1, "indices")
     axis = normalized_axis(node.int("axis", 0), len(shape))
-    found = integers(node, builder, 1, "indices")
-    scalar = builder.constant_input(node, 1, "indices").ndim == 0
-    if any(not -shape[axis] <= i < shape[axis] for i in found) or not found:
-        raise Unsupported(f"expected indices within the {shape[axis]} entries of axis {axis}, found {list(found)}")
-    indices = tuple(i % shape[axis] for i in found)
-    step = indices[1] - indices[0] if len(indices) > 1 else 1
-    if step == 0 or any(b - a != step for a, b in itertools.pairwise(indices)):
-        raise Unsupported(f"only evenly spaced indices are supported, found {list(found)}")
-    starts = tuple(indices[0] if i == axis else 0 for i in range(len(shape)))
-    steps = tuple(step if i == axis else 1 for i in range(len(shape)))
-    sizes = tuple(len(indices) if i == axis else extent for i, extent in enumerate(shape))
-    taken = builder.fresh(f"{out}.taken") if scalar else out
-    emit_slice(node, builder, x, taken, starts, steps, sizes)
-    if scalar:
-        builder.emit(Reshape(shape=shape[:axis] + shape[axis + 1 :]), (taken,), (out,), node)
+    taken = gather_indices(indices, shape[axis])
+    if not taken:
+        raise Unsupported("it takes no entries: the result would be empty")
+    result = shape[:axis] + indices.shape + shape[axis + 1 :]
+    part = out if indices.ndim == 1 else builder.fresh(f"{out}.taken")
+    step = taken[1] - taken[0] if len(taken) > 1 else 1
+    if step != 0 and all(b - a == step for a, b in itertools.pairwise(taken)):
+        starts = tuple(taken[0] if i == axis else 0 for i in range(len(shape)))
+        steps = tuple(step if i == axis else 1 for i in range(len(shape)))
+        sizes = tuple(len(taken) if i == axis else extent for i, extent in enumerate(shape))
+        emit_slice(node, builder, x, part, starts, steps, sizes)
+    else:
+        tables = tuple(taken if i == axis else tuple(range(extent)) for i, extent in enumerate(shape))
+        builder.emit(Resize(indices=tables), (x,), (part,), node)
+    if indices.ndim != 1:
+        builder.emit(Reshape(shape=result), (part,), (out,), node)
+
+
+def gather_indices(indices: Array, extent: int) -> tuple[int, ...]:
+    """Indices in row-major order, negative ones counted from the end of an axis of this extent."""
+    found = indices.reshape(-1).tolist()
+    if indices.dtype.kind not in "iu" or not all(-extent <= index < extent for index in found):
+        raise Unsupported(f"expected indices within the {extent} entries of the axis, found {indices.tolist()}")
+    return tuple(index % extent for index in found)
 
 
 def import_pad(node: SourceNode, builder: Builder) -> None:

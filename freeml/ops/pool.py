@@ -48,7 +48,7 @@ def max_windows(window: Window, x: FloatArray | IntArray, last: bool, lowest: fl
     """Maximum over every window; positions outside the input never win."""
     patches = window.extract(channels_last(x, last), lowest)
     axes = tuple(range(2 + len(window.kernel), 2 + 2 * len(window.kernel)))
-    return channels_back(patches.max(axis=axes), last)  # type: ignore[return-value]
+    return channels_back(patches.max(axis=axes), last)
 
 
 def window_sums(window: Window, x: FloatArray | IntArray) -> FloatArray | IntArray:

@@ -53,10 +53,10 @@ class Window:
             return x
         out = self.out_extents(x.shape[2 : 2 + rank])
         pads = [(0, 0), (0, 0)]
-        for extent, steps, reach, stride, (before, _) in zip(
+        for extent, count, reach, stride, (before, _) in zip(
             x.shape[2 : 2 + rank], out, self.reach, self.strides, self.pads, strict=True
         ):
-            pads.append((before, max(0, (steps - 1) * stride + reach - extent - before)))
+            pads.append((before, max(0, (count - 1) * stride + reach - extent - before)))
         padded = np.pad(x, [*pads, (0, 0)], constant_values=fill) if any(p != (0, 0) for p in pads) else x
         spatial = tuple(range(2, 2 + rank))
         view = np.lib.stride_tricks.sliding_window_view(padded, self.reach, axis=spatial)

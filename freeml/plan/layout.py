@@ -244,7 +244,7 @@ class _Layout:
     def _permuted_weights(self, weights: str, view: View) -> str:
         """Columns of (M, K) weights in the order in which the flattened tensor is stored."""
         assert view.flat is not None
-        array = cast(IntArray, self.graph.constants[weights])
+        array = self.graph.constants[weights]
         columns = np.arange(array.shape[1]).reshape(view.flat).transpose(view.order).ravel()
         return self.edit.add_constant(
             f"{weights}_ordered", np.ascontiguousarray(array[:, columns]), self.graph.types[weights]

@@ -96,7 +96,7 @@ def observe(graph: Graph, inputs: Mapping[str, Array]) -> Observations:
                 name: Observed(
                     low=low[name],
                     high=high[name],
-                    sample=np.concatenate(kept[name]),  # type: ignore[arg-type]
+                    sample=np.concatenate(kept[name]),
                     channel_mean=sums[name] / samples,
                     channel_reach=reach[name],
                 )
@@ -109,5 +109,5 @@ def observe(graph: Graph, inputs: Mapping[str, Array]) -> Observations:
 def _by_channel(array: Array) -> FloatArray:
     """(channels, everything else); a value without a channel axis counts as one channel."""
     if array.ndim < 3:
-        return array.reshape(1, -1)  # type: ignore[return-value]
-    return np.moveaxis(array, 2, 0).reshape(array.shape[2], -1)  # type: ignore[return-value]
+        return array.reshape(1, -1)
+    return np.moveaxis(array, 2, 0).reshape(array.shape[2], -1)

@@ -23,7 +23,7 @@ class Trace:
     @property
     def samples(self) -> int:
         """Number of samples."""
-        return next(iter(self.values.values())).shape[0]
+        return len(next(iter(self.values.values())))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

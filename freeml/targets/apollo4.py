@@ -1,9 +1,10 @@
 """Ambiq Apollo4: Cortex-M4F, 2 MB MRAM, 384 KB tightly coupled memory, 1 MB shared SRAM.
 
-Sources: Apollo4 SoC data sheet, chapter "MCU core details", memory map (MRAM at 0x00000000, TCM at 0x10000000, shared SRAM at 0x10060000),
-and section "MRAM" (programmed 16 bytes at a time through the boot ROM's helper functions, never by plain stores). The first 0x18000 bytes of
-the MRAM belong to Ambiq's secure boot loader; applications start behind them, as in the vendor's own linker scripts (AmbiqSuite,
-`linker_script.ld`: MCU_MRAM 0x00018000, 1,998,848 bytes). Architecture: Armv7-M reference manual (BL keeps the return address in a register).
+Sources: Apollo4 SoC data sheet, memory map of the chapter on the MCU core (MRAM at 0x00000000, TCM at 0x10000000,
+shared SRAM at 0x10060000) and its chapter on MRAM (programmed 16 bytes at a time through helper functions in the boot
+ROM, never by plain stores). The first 0x18000 bytes of the MRAM belong to Ambiq's secure boot loader; applications
+start behind them, as in the vendor's linker scripts (AmbiqSuite: MCU_MRAM at 0x00018000, 1,998,848 bytes).
+Armv7-M architecture reference manual (DDI 0403): BL keeps the return address in a register.
 
 Data, stack and activations go to the TCM: it is always powered and has no wait states. The shared SRAM is in the
 linker script for buffers that a user places there, but it must be powered up first, so it is not counted as available.

@@ -1,8 +1,8 @@
 """Texas Instruments MSP430FR5994: 16-bit CPUX, 8 KB SRAM, 256 KB FRAM, hardware multiplier MPY32.
 
-Sources: data sheet SLASE54 ("MSP430FR599x, MSP430FR596x mixed-signal microcontrollers"), section "Memory organization" for
-the address map and section "FRAM" for byte-wise writes; family user's guide SLAU367, chapter "CPUX" for the
-alignment of word accesses and the 16-bit PC pushed by CALL, chapter "FRAM controller" for the wait states.
+Sources: data sheet SLASE54 ("MSP430FR599x, MSP430FR596x mixed-signal microcontrollers"), section "Memory organization"
+for the address map and section "FRAM" for byte-wise writes; family user's guide SLAU367, chapter "CPUX" for the
+alignment of word accesses and the 16-bit PC pushed by CALL.
 
 * RAM        0x01C00-0x03BFF  8 KB (the upper 4 KB, from 0x02C00, are shared with the LEA accelerator)
 * FRAM       0x04000-0x0FF7F  the part below 64 K that a 16-bit pointer reaches

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from freeml.toolchains.build import BOARD_FOLDER, BuildResult, build, build_host, build_sources
+from freeml.toolchains.build import BOARD_FOLDER, BuildResult, build, build_host, build_host_sources, build_sources
 from freeml.toolchains.sizes import Sizes, sizes
 from freeml.toolchains.stack import StackEstimate, estimate_stack
 from freeml.toolchains.toolchain import HOST, Toolchain, find, find_host, installed, installed_host
@@ -16,6 +16,7 @@ __all__ = [
     "Toolchain",
     "build",
     "build_host",
+    "build_host_sources",
     "build_sources",
     "estimate_stack",
     "find",

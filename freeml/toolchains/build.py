@@ -25,7 +25,16 @@ _QUOTED_LINES = 12
 """Lines of a compiler's complaint that go into an error message."""
 
 BOARD_FOLDER = "board"
-"""Subfolder of an emitted firmware folder that holds the board's startup, linker script and main."""
+"""Subfolder of an emitted firmware folder that holds the board's startup and linker script."""
+
+_DEVICE_FOLDERS = (".", "runtime", "device", BOARD_FOLDER)
+"""Where the sources of a board's firmware are, relative to the emitted folder."""
+
+_HOST_FOLDERS = (".", "runtime", "host")
+"""The same for the host."""
+
+_HOST_PROGRAM = "main.c"
+"""What a host program has and a host library does not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +50,17 @@ class BuildResult:
 
 
 def build(toolchain: Toolchain, board: Board, folder: Path, out_elf: Path, *, optimise: str = "-O2") -> BuildResult:
-    """Builds the firmware in `folder`: its own C files and those of its `board/`, linked by the script in there.
+    """Builds the firmware in an emitted folder: its own C files, those of the runtime, the device and the board.
 
     Nothing but `out_elf` is written. Raises ToolchainError with the first lines of the compiler's complaint.
     """
-    board_folder = folder / BOARD_FOLDER
-    sources = (*_sources(folder), *_sources(board_folder))
+    folders = _existing(folder, _DEVICE_FOLDERS)
     return build_sources(
         toolchain,
         board,
-        sources,
-        include_dirs=(folder, board_folder),
-        script=board_folder / board.linker_script,
+        _sources(folders),
+        include_dirs=folders,
+        script=folder / BOARD_FOLDER / board.linker_script,
         out_elf=out_elf,
         optimise=optimise,
     )
@@ -70,12 +78,14 @@ def build_sources(
 ) -> BuildResult:
     """Compiles each source by itself and links them under `script`; see `build`."""
     started = time.perf_counter()
+    if not script.is_file():
+        raise ToolchainError(f"there is no linker script {script}: was the firmware emitted for {board.title}?")
     with tempfile.TemporaryDirectory(prefix="freeml-build-") as scratch:
         work = Path(scratch)
         objects = _compile(toolchain, sources, include_dirs, (optimise,), work)
         # Linked beside its place and moved there at the end: a failed build leaves an earlier file as it was.
         linked = work / "linked.elf"
-        _run(toolchain.link_command(objects, linked, script), work, f"linking {out_elf.name}")
+        _run(toolchain.link_command(objects, linked, script.resolve()), work, f"linking {out_elf.name}")
         stack = estimate_stack(objects, board.return_address_bytes)
         measured = sizes(linked, board, stack=stack.size_bytes)
         _install(linked, out_elf)
@@ -89,6 +99,28 @@ def build_sources(
 
 
 def build_host(
+    folder: Path,
+    out: Path,
+    *,
+    toolchain: Toolchain | None = None,
+    sanitize: bool = False,
+    optimise: str = "-O3",
+    shared: bool | None = None,
+) -> Path:
+    """Builds an emitted folder for this machine: a shared library for `ctypes`, or a program when `shared` is false.
+
+    `sanitize` adds the address and undefined-behaviour sanitizers and makes a program unless told otherwise: a Python
+    interpreter would not load the sanitizers' runtime early enough. Returns `out`; raises as `build` does.
+    """
+    library = not sanitize if shared is None else shared
+    folders = _existing(folder, _HOST_FOLDERS)
+    sources = tuple(path for path in _sources(folders) if not library or path.name != _HOST_PROGRAM)
+    return build_host_sources(
+        sources, folders, out, toolchain=toolchain, sanitize=sanitize, optimise=optimise, shared=library
+    )
+
+
+def build_host_sources(
     sources: Sequence[Path],
     include_dirs: Sequence[Path],
     out: Path,
@@ -98,31 +130,33 @@ def build_host(
     optimise: str = "-O3",
     shared: bool = True,
 ) -> Path:
-    """Builds sources for this machine: a shared library for `ctypes`, or a program when `shared` is false.
-
-    `sanitize` adds the address and undefined-behaviour sanitizers; a sanitized build should be a program, since a Python
-    interpreter does not load the sanitizer's runtime first. Returns `out`. Raises ToolchainError as `build` does.
-    """
-    chosen = toolchain or find_host(sanitize=sanitize)
-    if sanitize and chosen.kind == "zig":
-        raise ToolchainError("zig ships no address sanitizer: use gcc or clang for a sanitized build")
-    extra = SANITIZERS if sanitize else ()
-    kind = ("-shared",) if shared else ()
-    position = ("-fPIC",) if shared else ()
-    if not shared and chosen.kind == "zig":
-        raise ToolchainError("a host program needs a C library: use gcc or clang, or build a shared library with zig")
+    """The same from a list of sources."""
+    chosen = toolchain or find_host(needs_libc=sanitize or not shared)
+    if chosen.kind == "zig" and (sanitize or not shared):
+        raise ToolchainError(
+            "zig ships no address sanitizer and would first build a C library: use gcc or clang for host programs"
+        )
+    extra = (*(SANITIZERS if sanitize else ()), *(("-fPIC",) if shared else ()))
     with tempfile.TemporaryDirectory(prefix="freeml-host-") as scratch:
         work = Path(scratch)
-        objects = _compile(chosen, sources, include_dirs, (optimise, *position, *extra), work)
+        objects = _compile(chosen, sources, include_dirs, (optimise, *extra), work)
         linked = work / "linked"
-        _run(chosen.link_command(objects, linked, flags=(*kind, *extra)), work, f"linking {out.name}")
+        flags = (*extra, *(("-shared",) if shared else ()))
+        _run(chosen.link_command(objects, linked, flags=flags), work, f"linking {out.name}")
         _install(linked, out)
     return out
 
 
-def _sources(folder: Path) -> tuple[Path, ...]:
-    """The C and assembly files directly in a folder, in an order that does not depend on the file system."""
-    return tuple(sorted(path for path in folder.glob("*.[cS]")))
+def _existing(folder: Path, names: Sequence[str]) -> tuple[Path, ...]:
+    """The subfolders of those names, as absolute paths, since compilers run in a folder of their own."""
+    if not folder.is_dir():
+        raise ToolchainError(f"cannot build {folder}: there is no such folder")
+    return tuple((folder / name).resolve() for name in names if (folder / name).is_dir())
+
+
+def _sources(folders: Sequence[Path]) -> tuple[Path, ...]:
+    """The C and assembly files in folders, in the order in which the emitted Makefile links them: by path."""
+    return tuple(sorted((path for folder in folders for path in folder.glob("*.[cS]")), key=str))
 
 
 def _compile(
@@ -134,7 +168,7 @@ def _compile(
     # Numbered, because two folders may hold files of the same name.
     objects = [work / f"{number:03d}_{source.stem}.o" for number, source in enumerate(sources)]
     commands = [
-        toolchain.compile_command(source, target, include_dirs, flags)
+        toolchain.compile_command(source.resolve(), target, tuple(map(Path.resolve, include_dirs)), flags)
         for source, target in zip(sources, objects, strict=True)
     ]
     with ThreadPoolExecutor(max_workers=_JOBS) as pool:

@@ -1,4 +1,4 @@
-"""Compiler flags that every build of freeml's C uses, whatever the board. What is particular to a board is in `targets`."""
+"""Compiler flags that every build of freeml's C uses. What is particular to a board is in `freeml.targets`."""
 
 from __future__ import annotations
 

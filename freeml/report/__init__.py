@@ -1,0 +1,1 @@
+"""What a compile tells people: figures, tables, the machine-readable report."""

@@ -1,0 +1,102 @@
+"""The figures of a compiled net, as frozen objects that print as JSON and as tables."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+
+Share: TypeAlias = float
+"""0..1"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Accuracy:
+    """Share of right answers (0..1) of the float and of the integer net; None where there was no labelled data."""
+
+    float: Share | None
+    quantized: Share | None
+    samples: int
+    split: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bytes:
+    """Bytes on the board. `weights`: constant arrays of the net. `code`: everything else in the image but test vectors.
+    `vectors`: the test vectors of the self-test program. `flash`: the whole image. `sram`: variables and the estimated
+    stack. `nv`: persistent data that no image fills (activations on FRAM boards)."""
+
+    weights: int
+    code: int
+    vectors: int
+    flash: int
+    sram: int
+    stack: int
+    scratch: int
+    nv: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What the board has, bytes. `flash` holds image and persistent data together."""
+
+    flash: int
+    sram: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arena:
+    """The activations' memory plan: its size, the liveness lower bound, and the layer where the bound is met."""
+
+    bytes: int
+    lower_bound_bytes: int
+    peak_layer: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One emitted function."""
+
+    name: str
+    op: str
+    shape: tuple[int, ...]
+    dtype: str
+    macs: int
+    weight_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quantization:
+    """How the net became integers: precision asked for, what was chosen, and every way tried with its relative error."""
+
+    precision: str
+    weight_bits: int
+    widened: tuple[str, ...]
+    chosen: str
+    trials: tuple[tuple[str, float], ...]
+    calibration: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """Everything `freeml compile` reports; `report.json` holds the same."""
+
+    generator: str
+    model: str
+    model_sha256: str
+    target: str
+    toolchain: str
+    params: int
+    macs: int
+    accuracy: Accuracy
+    bytes: Bytes
+    limits: Limits
+    fits: bool
+    arena: Arena
+    quantization: Quantization
+    layers: tuple[Layer, ...]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)

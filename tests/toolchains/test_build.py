@@ -1,0 +1,176 @@
+"""Firmware builds with every compiler found, and says what it takes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from freeml.errors import ToolchainError
+from freeml.targets import Board
+from freeml.toolchains import Toolchain, build, sizes
+
+from .conftest import TOOLCHAINS, each_llvm_for_msp430, each_toolchain, emit_tiny
+from .cpu430 import Cpu
+
+SCRATCH_BYTES = 200
+"""Of the layer with the largest frame, see tiny/model.c."""
+
+STATUS_OK = 0x4F4B
+
+
+@each_toolchain
+def test_firmware_builds_and_is_measured(board: Board, toolchain: Toolchain, tmp_path: Path):
+    result = build(toolchain, board, emit_tiny(tmp_path / "fw", board), tmp_path / "firmware.elf")
+    found = result.sizes
+    assert result.elf.read_bytes()[:4] == b"\x7fELF"
+    assert found == sizes(result.elf, board, stack=result.stack.size_bytes)
+    assert found.weights == 8
+    assert 2 <= found.data <= 4, "the one initialised variable, aligned"
+    assert 300 < found.text < 2000
+    arena_in_nv = board.activations == "nv"
+    assert (found.nv >= 10 + 2) == arena_in_nv, "arena and status word"
+    assert (found.bss >= 10 + 2) == (not arena_in_nv)
+    assert found.flash == found.text + found.rodata + found.weights + found.data
+    assert found.sram == found.data + found.bss + found.stack
+
+
+@each_toolchain
+def test_stack_estimate_names_the_deepest_path(board: Board, toolchain: Toolchain, tmp_path: Path):
+    stack = build(toolchain, board, emit_tiny(tmp_path / "fw", board), tmp_path / "firmware.elf").stack
+    names = [name for name, _ in stack.path]
+    assert names[0] == "_start"
+    assert "main" in names
+    assert stack.size_bytes == sum(size for _, size in stack.path)
+    assert SCRATCH_BYTES < stack.size_bytes < SCRATCH_BYTES + 200
+
+
+@each_toolchain
+def test_same_sources_give_the_same_bytes_in_any_folder(board: Board, toolchain: Toolchain, tmp_path: Path):
+    first = build(toolchain, board, emit_tiny(tmp_path / "a", board), tmp_path / "a.elf").elf.read_bytes()
+    second = build(toolchain, board, emit_tiny(tmp_path / "deeper" / "b", board), tmp_path / "b.elf").elf.read_bytes()
+    assert first == second
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@each_toolchain
+def test_the_emitted_makefile_gives_the_same_bytes(board: Board, toolchain: Toolchain, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", board)
+    expected = build(toolchain, board, folder, tmp_path / "expected.elf").elf.read_bytes()
+    zig = f"ZIG={sys.executable} -m ziglang"
+    command = ["make", "--silent", f"TOOLCHAIN={toolchain.kind}", zig]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "firmware.elf").read_bytes() == expected
+
+
+@each_llvm_for_msp430
+def test_firmware_runs_and_finds_its_vectors_right(msp430: Board, toolchain: Toolchain, tmp_path: Path):
+    result = build(toolchain, msp430, emit_tiny(tmp_path / "fw", msp430), tmp_path / "firmware.elf")
+    cpu = Cpu(result.elf)
+    cpu.run()
+    assert cpu.console == b"vectors 2 wrong bytes 0\r\n"
+    assert cpu.read(cpu.symbols["fm_board_status"], False) == STATUS_OK
+    used = cpu.symbols["__stack"] - cpu.lowest_stack
+    assert used <= result.stack.size_bytes <= used + 8, "the estimate covers what was used, and hardly more"
+
+
+@each_llvm_for_msp430
+def test_firmware_notices_one_wrong_byte(msp430: Board, toolchain: Toolchain, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", msp430)
+    vectors = folder / "vectors.c"
+    vectors.write_text(vectors.read_text().replace("{24, 3}", "{24, 4}"))
+    cpu = Cpu(build(toolchain, msp430, folder, tmp_path / "firmware.elf").elf)
+    cpu.run()
+    assert cpu.console == b"vectors 2 wrong bytes 1\r\n"
+
+
+def test_building_writes_the_elf_and_nothing_else(msp430: Board, zig: Toolchain, tmp_path: Path, monkeypatch):
+    home = tmp_path / "home"
+    home.mkdir()
+    for variable in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
+        monkeypatch.setenv(variable, str(home))
+    monkeypatch.chdir(home)
+    folder = emit_tiny(tmp_path / "fw", msp430)
+    before = sorted(folder.rglob("*"))
+    build(zig, msp430, folder, tmp_path / "out" / "firmware.elf")
+    assert sorted(folder.rglob("*")) == before
+    assert list(home.rglob("*")) == []
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["firmware.elf"]
+
+
+@pytest.mark.parametrize(
+    ("statement", "warning"),
+    [
+        ("int unused = 0;", "unused"),
+        ("int8_t narrow = arena[0] + divisor; (void)narrow;", "conversion"),
+        ("unsigned sign = (unsigned)1 + arena[0]; (void)sign;", "sign"),
+        ("int arena = 0; (void)arena;", "shadow"),
+    ],
+)
+@each_toolchain
+def test_a_warning_stops_the_build(board: Board, toolchain: Toolchain, statement: str, warning: str, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", board)
+    model = folder / "model.c"
+    model.write_text(model.read_text().replace("    (void)index;\n", f"    {statement}\n    (void)index;\n", 1))
+    with pytest.raises(ToolchainError, match=rf"compiling model\.c failed(?s:.*){warning}"):
+        build(toolchain, board, folder, tmp_path / "firmware.elf")
+
+
+@each_toolchain
+def test_a_firmware_too_large_for_the_memory_does_not_link(board: Board, toolchain: Toolchain, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", board)
+    model = folder / "model.c"
+    declaration = "static const int8_t weights[FM_INPUT_0_LENGTH] ="
+    # The 16-bit targets cannot even express one object larger than their address space: several are needed.
+    count = board.near_nv.size_bytes // 30000 + 1
+    large = "".join(
+        f"extern const int8_t large_{i}[30000];\nFM_WEIGHTS const int8_t large_{i}[30000] = {{1}};\n" for i in range(count)
+    )
+    uses = "".join(f"    arena[0] = (int8_t)(arena[0] ^ large_{i}[(unsigned char)arena[1]]);\n" for i in range(count))
+    text = model.read_text().replace(f"FM_WEIGHTS {declaration}", f"{large}FM_WEIGHTS {declaration}")
+    model.write_text(text.replace("    const int32_t sum", f"{uses}    const int32_t sum"))
+    with pytest.raises(ToolchainError, match=rf"linking firmware\.elf failed(?s:.*){board.near_nv.name}"):
+        build(toolchain, board, folder, tmp_path / "firmware.elf")
+
+
+def test_a_failed_build_leaves_the_earlier_file(msp430: Board, zig: Toolchain, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", msp430)
+    elf = build(zig, msp430, folder, tmp_path / "firmware.elf").elf
+    before = elf.read_bytes()
+    (folder / "model.c").write_text("#error on purpose\n")
+    with pytest.raises(ToolchainError, match="on purpose"):
+        build(zig, msp430, folder, elf)
+    assert elf.read_bytes() == before
+    assert not list(tmp_path.glob("*.partial"))
+
+
+def test_building_what_is_not_there(msp430: Board, zig: Toolchain, tmp_path: Path):
+    with pytest.raises(ToolchainError, match="no such folder"):
+        build(zig, msp430, tmp_path / "missing", tmp_path / "firmware.elf")
+    other_board = next(board for board, _ in TOOLCHAINS if board is not msp430)
+    with pytest.raises(ToolchainError, match=r"no linker script .*msp430fr5994\.ld"):
+        build(zig, msp430, emit_tiny(tmp_path / "fw", other_board), tmp_path / "firmware.elf")
+
+
+def test_sizes_of_what_is_not_a_firmware(msp430: Board, zig: Toolchain, tmp_path: Path):
+    elf = build(zig, msp430, emit_tiny(tmp_path / "fw", msp430), tmp_path / "firmware.elf").elf
+    other_board = next(board for board, _ in TOOLCHAINS if board is not msp430)
+    with pytest.raises(ToolchainError, match=rf"not a firmware for {other_board.title}"):
+        sizes(elf, other_board)
+    with pytest.raises(ToolchainError, match="cannot read"):
+        sizes(tmp_path / "missing.elf", msp430)
+    text = tmp_path / "text.elf"
+    text.write_text("no ELF file")
+    with pytest.raises(ToolchainError, match="is not an ELF file"):
+        sizes(text, msp430)
+    moved = tmp_path / "moved.elf"
+    content = elf.read_text(encoding="latin-1")
+    start = content.index("\x00\x40\x00\x00", 0x34)  # the first address 0x4000 after the file header
+    moved.write_bytes(content.encode("latin-1"))
+    del start

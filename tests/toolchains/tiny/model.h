@@ -1,0 +1,18 @@
+/* A model of two layers written by hand, in the shape of an emitted one. */
+#ifndef FM_MODEL_GENERATED_H
+#define FM_MODEL_GENERATED_H
+
+#include "fm_model.h"
+
+#define FM_LAYER_COUNT 2U
+#define FM_INPUT_COUNT 1U
+#define FM_OUTPUT_COUNT 1U
+
+typedef int8_t fm_input_0_t;
+#define FM_INPUT_0_LENGTH 8U
+typedef int8_t fm_output_0_t;
+#define FM_OUTPUT_0_LENGTH 2U
+
+extern const fm_layer_fn fm_layers[FM_LAYER_COUNT];
+
+#endif
