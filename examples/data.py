@@ -24,8 +24,9 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -126,6 +127,13 @@ def watch_har() -> Split:
     )  # fmt: skip
 
 
+def watch_har_channels_last() -> Split:
+    """``watch_har`` in the layout of Keras, x ``(n, 100, 6)``."""
+    split = watch_har()
+    train, val, test = (np.ascontiguousarray(x.swapaxes(1, 2)) for x in (split.x_train, split.x_val, split.x_test))
+    return replace(split, x_train=train, x_val=val, x_test=test)
+
+
 def _hold_out(y: LabelArray, per_class: int, rng: np.random.Generator) -> tuple[LabelArray, LabelArray]:
     """Row numbers ``(kept, held)``: ``per_class`` seeded random rows of every class are held, both are shuffled."""
     held = np.concatenate([rng.permutation(np.flatnonzero(y == label))[:per_class] for label in np.unique(y)])
@@ -154,24 +162,20 @@ def mnist5k() -> Split:
 def mnist5k_parity() -> Split:
     """``mnist5k`` with a second output to learn, ``parity``: 0 for an even digit, 1 for an odd one."""
     split = mnist5k()
-    return Split(
-        x_train=split.x_train, y_train=split.y_train,
-        x_val=split.x_val, y_val=split.y_val,
-        x_test=split.x_test, y_test=split.y_test,
-        more=(("parity", split.y_train % 2, split.y_val % 2, split.y_test % 2),),
-    )  # fmt: skip
+    return replace(split, more=(("parity", split.y_train % 2, split.y_val % 2, split.y_test % 2),))
 
 
 def _read_idx(path: Path) -> npt.NDArray[np.uint8]:
     """An IDX file of unsigned bytes (two zero bytes, type 8, rank, big-endian sizes, then the data), gzipped."""
-    with gzip.open(path, "rb") as file:
-        raw = file.read()
-    rank = raw[3] if raw[:3] == b"\x00\x00\x08" and len(raw) > 3 else 0
-    shape = struct.unpack_from(f">{rank}I", raw, 4) if len(raw) >= 4 + 4 * rank else ()
-    data = np.frombuffer(raw, dtype=np.uint8, offset=min(4 + 4 * rank, len(raw)))
-    if rank == 0 or data.size != np.prod(shape):
-        raise DataError(f"{path}: not an IDX file of bytes; remove it and fetch the data again")
-    return data.reshape(shape)
+    try:
+        raw = gzip.decompress(path.read_bytes())
+        kind, rank = struct.unpack_from(">3sB", raw)
+        shape = struct.unpack_from(f">{rank}I", raw, 4)
+        if kind != b"\0\0\x08":
+            raise ValueError("not of unsigned bytes")
+        return np.frombuffer(raw, dtype=np.uint8, offset=4 + 4 * rank).reshape(shape)
+    except (OSError, EOFError, zlib.error, struct.error, ValueError) as error:
+        raise DataError(f"{path}: not a whole IDX file ({error}); remove it and fetch the data again") from error
 
 
 def _fashion_folders() -> tuple[Path, ...]:
@@ -284,10 +288,21 @@ def _is_complete(path: Path, stamp: str) -> bool:
 
 LOADERS: dict[str, Callable[[], Split]] = {
     "har": watch_har,
+    "har_channels_last": watch_har_channels_last,
     "mnist5k": mnist5k,
     "mnist5k_parity": mnist5k_parity,
     "fashion": fashion_mnist,
 }
+
+MODEL_DATA = {
+    "har": "har",
+    "har_keras": "har_channels_last",
+    "lenet5": "mnist5k",
+    "resnet": "fashion",
+    "dscnn": "fashion",
+    "twohead": "mnist5k_parity",
+}
+"""The data set of every net in ``examples/models``."""
 
 
 def ensure_npz(name: str, folder: Path) -> tuple[Path, bool]:

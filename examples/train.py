@@ -7,6 +7,7 @@ epochs is fixed in advance; validation accuracy is printed, and the test split i
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 import time
@@ -21,7 +22,7 @@ import onnx
 import torch
 from torch import nn
 
-from examples.data import LOADERS, DataError, LabelArray, Split
+from examples.data import LOADERS, MODEL_DATA, DataError, LabelArray, Split
 from examples.nets import NETS
 
 MODELS = Path(__file__).resolve().parent / "models"
@@ -37,7 +38,6 @@ Augment = Callable[[torch.Tensor, torch.Generator], torch.Tensor]
 class Recipe:
     """How one net is trained and exported. ``learning_rate`` is the peak of a one-cycle schedule of AdamW."""
 
-    data: str
     epochs: int
     batch: int
     learning_rate: float
@@ -84,23 +84,23 @@ def flip_and_shift(x: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 RECIPES: dict[str, Recipe] = {
     "har": Recipe(
-        data="har", epochs=20, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.1,
+        epochs=20, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.1,
         augment=rewear_watch, outputs=("logits",), exporter="torchscript", opset=17,
     ),
     "lenet5": Recipe(
-        data="mnist5k", epochs=40, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.05,
+        epochs=40, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.05,
         augment=warp_image, outputs=("logits",), exporter="dynamo", opset=18,
     ),
     "resnet": Recipe(
-        data="fashion", epochs=7, batch=128, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.05,
+        epochs=7, batch=128, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.05,
         augment=flip_and_shift, outputs=("logits",), exporter="dynamo folded", opset=20,
     ),
     "dscnn": Recipe(
-        data="fashion", epochs=8, batch=128, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.05,
+        epochs=8, batch=128, learning_rate=1e-2, weight_decay=1e-2, label_smoothing=0.05,
         augment=flip_and_shift, outputs=("logits",), exporter="torchscript", opset=17,
     ),
     "twohead": Recipe(
-        data="mnist5k_parity", epochs=20, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.05,
+        epochs=20, batch=64, learning_rate=4e-3, weight_decay=1e-2, label_smoothing=0.05,
         augment=warp_image, outputs=("digit", "parity"), exporter="dynamo", opset=18,
     ),
 }  # fmt: skip
@@ -167,13 +167,24 @@ def export(net: nn.Module, example: torch.Tensor, recipe: Recipe, path: Path) ->
 
     The exporters write different graphs for the same net, and the examples show freeml all of them.
     """
-    from onnxscript.optimizer import fold_constants, remove_unused_nodes
-
     net.eval()
     path.parent.mkdir(parents=True, exist_ok=True)
-    # both exporters talk about themselves: that one of them is the older, and that torchvision is not here
-    warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.onnx|examples\.train|__main__")
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # or it says that torchvision is not installed
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the age of one exporter and a deprecated call inside the other
+        model = _to_onnx(net, example, recipe)
+    _forget_source(model)
+    onnx.checker.check_model(model, full_check=True)
+    data = model.SerializeToString(deterministic=True)
+    if len(data) > _SIZE_LIMIT_BYTES:
+        raise ValueError(f"{path.name}: {len(data)} bytes, more than {_SIZE_LIMIT_BYTES}")
+    path.write_bytes(data)
+
+
+def _to_onnx(net: nn.Module, example: torch.Tensor, recipe: Recipe) -> onnx.ModelProto:
+    """Run the recipe's exporter."""
+    from onnxscript.optimizer import fold_constants, remove_unused_nodes
+
     if recipe.exporter != "torchscript":
         # optimize=True would merge each batch norm into its convolution
         program = torch.onnx.export(
@@ -185,22 +196,16 @@ def export(net: nn.Module, example: torch.Tensor, recipe: Recipe, path: Path) ->
         if recipe.exporter == "dynamo folded":
             fold_constants(program.model)
             remove_unused_nodes(program.model)
-        model = program.model_proto
-    else:
-        torch.onnx.export(
-            net, (example,), str(path), dynamo=False, opset_version=recipe.opset,
-            # PRESERVE with the net in eval mode: EVAL would merge each batch norm into its convolution
-            training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
-            input_names=["input"], output_names=list(recipe.outputs),
-            dynamic_axes={name: {0: "batch"} for name in ("input", *recipe.outputs)},
-        )  # fmt: skip
-        model = onnx.load(path)
-    _forget_source(model)
-    onnx.checker.check_model(model, full_check=True)
-    data = model.SerializeToString(deterministic=True)
-    if len(data) > _SIZE_LIMIT_BYTES:
-        raise ValueError(f"{path.name}: {len(data)} bytes, more than {_SIZE_LIMIT_BYTES}")
-    path.write_bytes(data)
+        return program.model_proto
+    file = io.BytesIO()
+    torch.onnx.export(
+        net, (example,), file, dynamo=False, opset_version=recipe.opset,  # type: ignore[arg-type]  # it takes files
+        # PRESERVE with the net in eval mode: EVAL would merge each batch norm into its convolution
+        training=torch.onnx.TrainingMode.PRESERVE, do_constant_folding=False,
+        input_names=["input"], output_names=list(recipe.outputs),
+        dynamic_axes={name: {0: "batch"} for name in ("input", *recipe.outputs)},
+    )  # fmt: skip
+    return onnx.load_from_string(file.getvalue())
 
 
 def _forget_source(model: onnx.ModelProto) -> None:
@@ -220,10 +225,11 @@ def train(name: str, *, epochs: int | None = None, models: Path = MODELS, seed: 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
-    split = LOADERS[recipe.data]()
+    data = MODEL_DATA[name]
+    split = LOADERS[data]()
     net = NETS[name]()
     parameters = sum(p.numel() for p in net.parameters())
-    print(f"{name}: {parameters} parameters, {len(split.x_train)} samples of {recipe.data}", flush=True)
+    print(f"{name}: {parameters} parameters, {len(split.x_train)} samples of {data}", flush=True)
     began = time.monotonic()
     fit(net, split, recipe, seed)
     for part in ("val", "test"):

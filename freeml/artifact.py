@@ -61,7 +61,9 @@ class Artifact:
             type_ = self.graph.types[name]
             array = np.asarray(arrays[name])
             if array.shape[1:] not in (type_.shape, type_.shape[1:]):
-                raise ArtifactError(f"input {name}: expected samples of shape {type_.shape[1:]}, found {array.shape[1:]}")
+                raise ArtifactError(
+                    f"input {name}: expected samples of shape {type_.shape[1:]}, found {array.shape[1:]}"
+                )
             result[name] = quantize_input(array.reshape(array.shape[0], *type_.shape), type_)
         return result
 
@@ -75,7 +77,9 @@ class Artifact:
             library = self.build_host(Path(folder), toolchain=toolchain)
             return self._run(run_host(library, self.graph, self.quantized_inputs(x), every_value=intermediates))
 
-    def build_host(self, folder: Path, *, toolchain: str | None = None, sanitize: bool = False, optimise: str = "-O3") -> Path:
+    def build_host(
+        self, folder: Path, *, toolchain: str | None = None, sanitize: bool = False, optimise: str = "-O3"
+    ) -> Path:
         """Compile the emitted C for this machine into `folder`: a library, or a program with sanitizers."""
         source = folder / "source"
         write_files(self.files, source)
@@ -140,7 +144,9 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 def check_output_folder(folder: Path) -> None:
     """Raise OutputFolderError unless `folder` is absent, empty, or an earlier artifact."""
     if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputFolderError(f"{folder}: expected a folder to write to, found a file or a link; choose another --out")
+        raise OutputFolderError(
+            f"{folder}: expected a folder to write to, found a file or a link; choose another --out"
+        )
     if not folder.exists() or not any(folder.iterdir()) or _is_artifact(folder):
         return
     raise OutputFolderError(
@@ -159,7 +165,9 @@ def _is_artifact(folder: Path) -> bool:
 def load(folder: Path) -> Artifact:
     """Read an artifact back. Raises ArtifactError when the folder is not one or is not whole."""
     if not _is_artifact(folder):
-        raise ArtifactError(f"{folder}: expected a folder written by freeml compile, found no report.json of freeml there")
+        raise ArtifactError(
+            f"{folder}: expected a folder written by freeml compile, found no report.json of freeml there"
+        )
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
         graph = from_json((folder / GRAPH).read_text(encoding="utf-8"), INTEGER_CLASSES)
@@ -177,7 +185,9 @@ def load(folder: Path) -> Artifact:
     return Artifact(graph=graph, board=board, files=files, report=report)
 
 
-def artifact_files(generated: Mapping[str, str], graph: QGraph, board: Board, report: str, extra: Mapping[str, bytes]) -> dict[str, bytes]:
+def artifact_files(
+    generated: Mapping[str, str], graph: QGraph, board: Board, report: str, extra: Mapping[str, bytes]
+) -> dict[str, bytes]:
     """All files of a firmware folder by path."""
     files = {name: text.encode("utf-8") for name, text in generated.items()}
     files.update(firmware_files(board.name))

@@ -1,76 +1,122 @@
-"""The command line: parse, call, print, and turn errors into exit code 2. Everything heavy is imported when needed."""
+"""The command line: parse, call, print, and turn every error into an exit status. Commands are in `freeml.commands`.
+
+Exit status: 0 done; 1 `verify` found the C to disagree with the reference; 2 wrong usage or bad input; 70 an error of
+freeml's own; 130 interrupted; 141 whoever read the output has gone. Nothing heavy is imported before a command runs.
+
+With `--json` standard output holds exactly one object. An error is `{"error": message, "kind": class}` (`problems`
+lists all of them where a model is not supported); the message goes to standard error as well.
+"""
 
 from __future__ import annotations
 
+import json
+import os
 import sys
-from pathlib import Path
+import traceback
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
-from freeml.errors import FreemlError
+from freeml.commands.build import build_command
+from freeml.commands.compile import compile_command
+from freeml.commands.inspect import inspect_command
+from freeml.commands.verify import verify_command
+from freeml.errors import FreemlError, UnsupportedModelError
 from freeml.version import VERSION
 
-PRECISIONS = ("int8", "int16", "auto")
-RANGES = ("minmax", "percentile", "mse")
+USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
+TRACEBACK = "FREEML_TRACEBACK"
 
 
 class Group(click.Group):
-    """Shows user errors as one message on standard error with exit code 2, and never a traceback."""
+    """Maps errors to exit statuses, in one place for all commands."""
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401 - click's own signature
+        """Run a command line and exit."""
+        arguments = list(sys.argv[1:] if args is None else args)
+
+        def call() -> object:
+            return super(Group, self).main(arguments, *rest, standalone_mode=False, **extra)
+
+        if not standalone_mode:
+            return call()
+        sys.exit(exit_status(call, as_json="--json" in arguments))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
-        """Run the command."""
+        """Run the command; a reader that went away is noticed here, before click makes an exit status of its own of it."""
         try:
             return super().invoke(ctx)
-        except FreemlError as error:
-            click.echo(f"error: {error}", err=True)
-            ctx.exit(error.exit_code)
+        except BrokenPipeError:
+            _forget_output()
+            ctx.exit(BROKEN_PIPE)
 
 
-target_option = click.option("--target", default="msp430", show_default=True, help="Board: msp430 or apollo4.")
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-toolchain_option = click.option("--toolchain", help="Compiler to use: zig, clang or gcc.  [default: the first found]")
-MODEL = click.argument("model", type=click.Path(path_type=Path))
-FOLDER = click.argument("folder", type=click.Path(path_type=Path))
-DATA = click.option("--data", type=click.Path(path_type=Path), help="Data set (.npz: x_train, y_train, x_test, y_test).")
+def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
+    """Call, show whatever goes wrong, and return the exit status of the process."""
+    try:
+        status = call()
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return _fail(error.format_message(), "UsageError", error.exit_code, as_json=as_json, show=False)
+    except FreemlError as error:
+        problems = error.problems if isinstance(error, UnsupportedModelError) else ()
+        return _fail(str(error), type(error).__name__, error.exit_code, as_json=as_json, problems=problems)
+    except (click.Abort, KeyboardInterrupt):
+        return _fail("interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
+    except BrokenPipeError:
+        _forget_output()
+        return BROKEN_PIPE
+    except Exception as error:  # the last resort: nobody should have to read a traceback
+        hint = "" if os.environ.get(TRACEBACK) else f"; {TRACEBACK}=1 shows where"
+        text = f"{type(error).__name__}: {error}\nThis is a fault of freeml: please report it with the model{hint}."
+        return _fail(text, "InternalError", INTERNAL, as_json=as_json)
+
+
+def _fail(
+    message: str, kind: str, status: int, *, as_json: bool, show: bool = True, problems: Sequence[str] = ()
+) -> int:
+    """Show an error in words, and as JSON where that was asked for. Called while the exception is handled."""
+    if os.environ.get(TRACEBACK):
+        traceback.print_exc()
+    if show:
+        click.echo(f"error: {message}", err=True)
+    if as_json:
+        document: dict[str, object] = {"error": message, "kind": kind}
+        if problems:
+            document["problems"] = list(problems)
+        click.echo(json.dumps(document, indent=2))
+    return status
+
+
+def _forget_output() -> None:
+    """Let what is still buffered for a closed pipe go nowhere: the interpreter flushes once more when it ends."""
+    sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115 - lives as long as the process
 
 
 @click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="freeml")
 def main() -> None:
-    """Compile trained neural networks to exact fixed-point C for batteryless microcontrollers."""
+    """Compile trained neural networks to exact fixed-point C for batteryless microcontrollers.
+
+    \b
+    freeml inspect model.onnx                      what is in it, would it fit
+    freeml compile model.onnx --data data.npz      a folder of C, sizes and accuracy
+    freeml verify model-msp430 --data data.npz     every byte against the reference
+
+    Each command explains itself: freeml compile --help.
+    """
+    for stream in (sys.stdout, sys.stderr):  # a name the terminal cannot show is no reason to fail
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
 
 
-@main.command("compile")
-@MODEL
-@target_option
-@DATA
-@click.option("--out", type=click.Path(path_type=Path), help="Folder for the firmware.  [default: the model's name]")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="Activations' width.")
-@click.option("--weights", type=click.Choice(PRECISIONS[:2]), default="int8", show_default=True, help="Weights' width.")
-@click.option("--ranges", type=click.Choice(RANGES), help="How ranges are chosen.  [default: the best on calibration]")
-@toolchain_option
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
-@json_option
-def compile_command(
-    model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
-    toolchain: str | None, seed: int, as_json: bool,
-) -> None:  # fmt: skip
-    """Compile an ONNX MODEL to a folder of C for a board."""
-    from freeml.pipeline import Options, compile_model
-    from freeml.report import terminal
-
-    options = Options(
-        target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain, seed=seed
-    )
-    folder = out if out is not None else Path(f"{model.stem}-{target}")
-    with terminal.progress(quiet=as_json) as say:
-        artifact = compile_model(model, options=options, data=data, output=folder, progress=say)
-    if as_json:
-        terminal.print_json({**artifact.report, "folder": str(folder)})
-    else:
-        terminal.print_report(artifact.report, folder)
+for command in (inspect_command, compile_command, build_command, verify_command):
+    main.add_command(command)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

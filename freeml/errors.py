@@ -26,7 +26,9 @@ class UnsupportedModelError(FreemlError):
         self.problems = tuple(problems)
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
-        super().__init__(f"the model cannot be compiled: {count} {noun}\n" + "\n".join(f"  - {p}" for p in self.problems))
+        super().__init__(
+            f"the model cannot be compiled: {count} {noun}\n" + "\n".join(f"  - {p}" for p in self.problems)
+        )
 
 
 class GraphError(FreemlError):

@@ -1,4 +1,4 @@
-"""What the firmware really takes on its board: built with the board's compiler, read from the ELF, held to the limits."""
+"""What the firmware takes on its board: built with the board's compiler, read from the ELF, held to the limits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Measured:
 
 
 def estimated_excess(program: CProgram, board: Board) -> str | None:
-    """Why the net cannot fit whatever the code takes: constants and arena alone exceed a memory. None when they do not."""
+    """Why constants and arena alone exceed a memory, whatever the code takes; None when they do not."""
     in_nv = program.arena_bytes if board.activations == "nv" else 0
     in_sram = program.scratch_bytes + (0 if board.activations == "nv" else program.arena_bytes)
     if program.weight_bytes + in_nv > board.near_nv.size_bytes:
@@ -80,9 +80,7 @@ def measure(generated: Mapping[str, str], program: CProgram, board: Board, toolc
         elf = Path(folder) / "firmware.elf"
         result = build_firmware(files, board, toolchain, elf)
         image = elf.read_bytes()
-    return Measured(
-        elf=image, toolchain=result.toolchain, bytes=account(result, program), limits=board_limits(board)
-    )
+    return Measured(elf=image, toolchain=result.toolchain, bytes=account(result, program), limits=board_limits(board))
 
 
 def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:

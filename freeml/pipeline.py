@@ -34,7 +34,6 @@ from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
 from freeml.report import figures
 from freeml.sim.trace import run_reference
-from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.version import VERSION
 
@@ -63,7 +62,12 @@ class Options:
 
 
 def compile_model(
-    model: Path, *, options: Options, data: Path | None = None, output: Path | None = None, progress: Progress | None = None
+    model: Path,
+    *,
+    options: Options,
+    data: Path | None = None,
+    output: Path | None = None,
+    progress: Progress | None = None,
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
@@ -118,7 +122,7 @@ def compile_model(
 
 
 def calibration_inputs(imported: Graph, dataset: Dataset | None, seed: int) -> tuple[dict[str, Array], str]:
-    """Inputs to calibrate on, (samples, *shape) by name, and where they come from: training data, or the graph itself."""
+    """Inputs to calibrate on, (samples, *shape) by name, and their origin: training data, or the graph itself."""
     if dataset is None:
         made = synthetic_inputs(imported, seed=seed)
         return made.inputs, made.origin

@@ -41,7 +41,9 @@ def _comment(text: object) -> str:
     return "".join(ch if " " <= ch <= "~" else "?" for ch in plain)
 
 
-def emit(program: CProgram, *, stamp: str, vectors: Sequence[tuple[Mapping[int, IntArray], Mapping[int, IntArray]]]) -> dict[str, str]:
+def emit(
+    program: CProgram, *, stamp: str, vectors: Sequence[tuple[Mapping[int, IntArray], Mapping[int, IntArray]]]
+) -> dict[str, str]:
     """The generated files of a firmware folder by path. `vectors` holds (inputs, expected outputs) by tensor index."""
     stamp = _comment(stamp)
 
@@ -97,8 +99,15 @@ def _body(layer: CLayer) -> str:
         _environment()
         .get_template(f"ops/{template}.c.j2")
         .render(
-            k=head, x=inputs[0], w=inputs[1], b=inputs[2], out=layer.out, pool=layer.pool,
-            pool_accumulators=layer.pool_accumulators, needs_index=layer.needs_index, **values,
+            k=head,
+            x=inputs[0],
+            w=inputs[1],
+            b=inputs[2],
+            out=layer.out,
+            pool=layer.pool,
+            pool_accumulators=layer.pool_accumulators,
+            needs_index=layer.needs_index,
+            **values,
         )  # fmt: skip
     )
 

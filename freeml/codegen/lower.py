@@ -10,7 +10,7 @@ from freeml.ir.graph import Node, QGraph, QOp
 from freeml.ir.text import type_text
 from freeml.ir.types import ITEM_BYTES, QType
 from freeml.ops.averagepool import QAveragePool
-from freeml.ops.base import Kernel, Lowering, LoweredOp, Operand, Scratch
+from freeml.ops.base import Kernel, LoweredOp, Lowering, Operand, Scratch
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.maxpool import QMaxPool
@@ -100,9 +100,7 @@ def _layer(graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: 
         if position == 0 and operands[0].is_constant:
             flowing = 1
         assert isinstance(stage.op, LoweredOp), f"{stage.op.kind} has no C form"
-        kernel = stage.op.lower(
-            Lowering(layer=prefix, inputs=tuple(operands), outputs=(out,), flowing=flowing)
-        )
+        kernel = stage.op.lower(Lowering(layer=prefix, inputs=tuple(operands), outputs=(out,), flowing=flowing))
         for table in kernel.tables:
             data.append(
                 CData(

@@ -80,5 +80,3 @@ class CProgram:
     def weight_bytes(self) -> int:
         """Bytes of all constant arrays: weights, biases, multipliers, tables."""
         return sum(d.size_bytes for d in self.data)
-
-

@@ -92,13 +92,14 @@ def check_versions(model: onnx.ModelProto) -> None:
 
 
 def check_structure(model: onnx.ModelProto) -> None:
-    """Run ONNX's checker on a copy, spared two things that the import treats better.
+    """Run ONNX's checker on a copy, spared what the import treats better.
 
-    Operators the checker does not know would end it at the first one; the import lists them all. Graph inputs and
-    outputs without a declared shape are refused by the checker, yet outputs need none here, since it is inferred.
+    Operators the checker does not know would end it at the first one; the import lists them all. It refuses graph
+    inputs and outputs without a declared shape, yet that of outputs is inferred; and graphs without a name.
     """
     checked = onnx.ModelProto()
     checked.CopyFrom(model)
+    checked.graph.name = checked.graph.name or "graph"
     opset = opset_of(model)
     for node in checked.graph.node:
         if not _known(node, opset):

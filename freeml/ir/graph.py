@@ -195,7 +195,9 @@ def verify(graph: BaseGraph[OpT, TypeT]) -> None:
         for stage in node.stages:
             for value in stage.inputs:
                 if value not in known:
-                    raise GraphError(f"node {node.name} ({stage.op.kind}) reads {value}, which nothing before it produces")
+                    raise GraphError(
+                        f"node {node.name} ({stage.op.kind}) reads {value}, which nothing before it produces"
+                    )
             for value in stage.outputs:
                 if value in known:
                     raise GraphError(f"node {node.name} ({stage.op.kind}) produces {value} a second time")

@@ -26,7 +26,19 @@ from freeml.ops.windows import Window
 INTEGER_CLASSES: dict[str, type] = {
     kind.__name__: kind
     for kind in (
-        *(QArgMax, QAveragePool, QClip, QConcat, QConv, QCopy, QDense, QHardSwish, QInterpolated, QLogSoftmax, QMaxPool),
+        *(
+            QArgMax,
+            QAveragePool,
+            QClip,
+            QConcat,
+            QConv,
+            QCopy,
+            QDense,
+            QHardSwish,
+            QInterpolated,
+            QLogSoftmax,
+            QMaxPool,
+        ),
         *(QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
         *(AxisMap, Exponential, Requant, Rescale, Rows, Window),
     )

@@ -58,7 +58,7 @@ class QConstant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantized:
-    """An integer operator and its inputs in order: an int keeps that input of the float operator, a QConstant is new."""
+    """An integer operator and its inputs in order: an int keeps an input of the float operator, a QConstant is new."""
 
     op: QOp
     inputs: tuple[int | QConstant, ...]
@@ -101,7 +101,8 @@ def clamp_bounds(clamp: Clamp, out: QType) -> tuple[int, int]:
     return quantized(clamp[0], out.qmin), quantized(clamp[1], out.qmax)
 
 
-# --- what an integer operator hands to its C template -------------------------------------------------------------------
+# --- what an integer operator hands to its C template
+# -------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

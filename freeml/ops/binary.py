@@ -16,15 +16,15 @@ import numpy as np
 from freeml.errors import GraphError, QuantizationError
 from freeml.fixedpoint.rounding import Requant, make_requant, round_half_up
 from freeml.ir.graph import QOp
-from freeml.ir.types import FloatArray, IntArray, QDType, QRANGE, QType, Shape, TensorType, element_count
+from freeml.ir.types import QRANGE, FloatArray, IntArray, QDType, QType, Shape, TensorType, element_count
 from freeml.ops.base import (
     NO_CLAMP,
     Clamp,
     CRequant,
     FloatOp,
     Kernel,
-    Lowering,
     LoweredOp,
+    Lowering,
     QConstant,
     Quantized,
     Quantizing,
@@ -101,16 +101,18 @@ def quantize_sum(q: Quantizing, sign: int, clamp: Clamp) -> Quantized:
     low, high = clamp_bounds(clamp, y)
     bound = factor1 * reach1 + factor2 * reach2
     requant = make_requant(
-        np.float64(largest / unit / y.scale), accumulator_bound=bound, zero_point=y.zero_point, low=low, high=high  # type: ignore[arg-type]
+        np.float64(largest / unit / y.scale),
+        accumulator_bound=bound,
+        zero_point=y.zero_point,
+        low=low,
+        high=high,  # type: ignore[arg-type]
     )
     if requant is None:
         raise QuantizationError(
             f"node {q.node}: expected operands and sum of comparable range, found scales {first.scale:.3g}, "
             f"{second.scale:.3g} and {y.scale:.3g}; check the calibration data"
         )
-    op = QSum(
-        factors=(factor1, sign * factor2), zero_points=(first.zero_point, second.zero_point), requant=requant
-    )
+    op = QSum(factors=(factor1, sign * factor2), zero_points=(first.zero_point, second.zero_point), requant=requant)
     return Quantized(op=op, inputs=(source1, source2))
 
 
@@ -147,7 +149,7 @@ class Axis:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BinaryView:
-    """Values of the binary templates. `aligned` operands are walked by one index; others by `axes` (outermost first)."""
+    """Values of the binary templates. `aligned` operands are walked by one index; others by `axes`, outermost first."""
 
     factors: tuple[int, int]
     zero_points: tuple[int, int]
@@ -162,9 +164,7 @@ def loop_axes(shapes: tuple[Shape, Shape], out: Shape) -> tuple[Axis, ...]:
     strides = []
     for shape in shapes:
         padded = (1,) * (rank - len(shape)) + shape
-        strides.append(
-            [0 if padded[i] == 1 else element_count(padded[i + 1 :]) for i in range(rank)]
-        )
+        strides.append([0 if padded[i] == 1 else element_count(padded[i + 1 :]) for i in range(rank)])
     axes: list[Axis] = []
     for extent, s1, s2 in zip(out, strides[0], strides[1], strict=True):
         if extent == 1:

@@ -8,7 +8,7 @@ import numpy as np
 
 from freeml.ir.graph import QOp
 from freeml.ir.types import FloatArray, IntArray, TensorType
-from freeml.ops.base import Kernel, Lowering, LoweredOp, Quantized, Quantizing, SameFormat, clamp_bounds
+from freeml.ops.base import Kernel, LoweredOp, Lowering, Quantized, Quantizing, SameFormat, clamp_bounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Convolution: 1-D, 2-D, grouped, depthwise, dilated, padded; spatial rank 0 is a per-channel or grouped dense layer."""
+"""Convolution: 1-D, 2-D, grouped, depthwise, dilated, padded; spatial rank 0 is a grouped dense layer."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from freeml.ops.base import (
     CRequant,
     FloatOp,
     Kernel,
-    Lowering,
     LoweredOp,
+    Lowering,
     Quantized,
     Quantizing,
     Scratch,
@@ -167,7 +167,7 @@ class QConv(LoweredOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvView:
-    """Values of codegen_templates/ops/conv.c.j2. `depth` is the length of a dot product, `row` elements of an input row."""
+    """Values of codegen_templates/ops/conv.c.j2; `depth` is a dot product's length, `row` the elements of an input row."""
 
     plane: Plane
     group: int

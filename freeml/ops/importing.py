@@ -148,7 +148,11 @@ def normalized_axis(axis: int, rank: int) -> int:
 
 
 def spatial_pads(
-    node: SourceNode, extents: tuple[int, ...], kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+    node: SourceNode,
+    extents: tuple[int, ...],
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
 ) -> tuple[tuple[int, int], ...]:
     """(before, after) per spatial axis from `pads` or `auto_pad` (ONNX Conv and pool operators)."""
     mode = node.str("auto_pad", "NOTSET")

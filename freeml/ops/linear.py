@@ -60,7 +60,12 @@ def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp:
     x, y = q.input(0), q.outputs[0]
     limit = 127 if q.weight_bits == 8 else 32767
     brought = q.brought[1]
-    if brought is not None and brought.bits <= q.weight_bits and brought.axis in (None, 0) and not brought.zero_point.any():
+    if (
+        brought is not None
+        and brought.bits <= q.weight_bits
+        and brought.axis in (None, 0)
+        and not brought.zero_point.any()
+    ):
         scales = np.broadcast_to(np.asarray(brought.scale, dtype=np.float64), (weights.shape[0],))
     else:
         scales = weight_scales(weights, bias, x.scale, limit)
@@ -88,16 +93,12 @@ def _prove(
     for wide in (False, True):
         if bound > INT32_MAX and not wide:
             continue
-        requant = make_requant(
-            factors, accumulator_bound=bound, zero_point=y.zero_point, low=low, high=high, wide=wide
-        )
+        requant = make_requant(factors, accumulator_bound=bound, zero_point=y.zero_point, low=low, high=high, wide=wide)
         if requant is not None:
-            return LinearWeights(
-                weights=weights, bias=bias, requant=requant, wide=wide, weight_scale=weight_scale
-            )
+            return LinearWeights(weights=weights, bias=bias, requant=requant, wide=wide, weight_scale=weight_scale)
     raise QuantizationError(
-        f"node {q.node}: expected an output scale that an accumulator of magnitude {bound} can be brought to, found factor "
-        f"{float(factors.max()):.3g}; the calibrated output range is far too narrow: check the calibration data"
+        f"node {q.node}: expected an output scale that an accumulator of magnitude {bound} can be brought to, "
+        f"found factor {float(factors.max()):.3g}; the calibrated output range is far too narrow: check the calibration data"
     )
 
 

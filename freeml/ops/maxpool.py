@@ -8,7 +8,7 @@ import numpy as np
 
 from freeml.ir.graph import QOp
 from freeml.ir.types import FloatArray, IntArray, TensorType
-from freeml.ops.base import Kernel, Lowering, LoweredOp, Quantized, Quantizing, SameFormat
+from freeml.ops.base import Kernel, LoweredOp, Lowering, Quantized, Quantizing, SameFormat
 from freeml.ops.conv import suffix
 from freeml.ops.pool import PoolView, infer_pool, max_windows
 from freeml.ops.windows import Window, plane

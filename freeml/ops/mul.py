@@ -10,7 +10,7 @@ from freeml.errors import QuantizationError
 from freeml.fixedpoint.rounding import Requant, make_requant
 from freeml.ir.graph import QOp
 from freeml.ir.types import FloatArray, IntArray
-from freeml.ops.base import NO_CLAMP, Clamp, Kernel, Lowering, LoweredOp, Quantized, Quantizing, clamp_bounds
+from freeml.ops.base import NO_CLAMP, Clamp, Kernel, LoweredOp, Lowering, Quantized, Quantizing, clamp_bounds
 from freeml.ops.binary import Binary, align, lower_binary, operand_formats
 
 
@@ -39,8 +39,8 @@ class Mul(Binary):
         )  # fmt: skip
         if requant is None:
             raise QuantizationError(
-                f"node {q.node}: expected a product whose range matches its operands', found output scale {y.scale:.3g} "
-                f"for operand scales {first.scale:.3g} and {second.scale:.3g}; check the calibration data"
+                f"node {q.node}: expected a product whose range matches its operands', found output scale "
+                f"{y.scale:.3g} for operand scales {first.scale:.3g} and {second.scale:.3g}; check the calibration data"
             )
         op = QMul(zero_points=(first.zero_point, second.zero_point), requant=requant)
         return Quantized(op=op, inputs=(source1, source2))

@@ -113,8 +113,17 @@ def fold_cast(node: SourceNode, builder: Builder) -> None:
     dtype = CAST_DTYPES.get(node.int("to"))
     if dtype is None:
         raise Unsupported(f"attribute to: element type {node.int('to')} is not supported")
+    _set_cast(node, builder, np.dtype(dtype))
+
+
+def fold_cast_like(node: SourceNode, builder: Builder) -> None:
+    """Cast a constant to the type of another."""
+    _set_cast(node, builder, constant(builder, node.inputs[1]).dtype)
+
+
+def _set_cast(node: SourceNode, builder: Builder, dtype: np.dtype[Any]) -> None:
     array = constant(builder, node.inputs[0])
-    if array.dtype.kind == "f" and dtype.startswith(("int", "uint")) and not np.all(np.isfinite(array)):
+    if array.dtype.kind == "f" and dtype.kind in "iu" and not np.all(np.isfinite(array)):
         raise Unsupported(f"{node.inputs[0]} holds NaN or infinity, which has no integer")
     with np.errstate(all="ignore"):
         set_constant(builder, node.outputs[0], array.astype(dtype))
@@ -247,6 +256,7 @@ FOLDERS: Mapping[str, Importer] = {
     "Add": _elementwise(np.add),
     "And": _elementwise(np.logical_and),
     "Cast": fold_cast,
+    "CastLike": fold_cast_like,
     "Ceil": _elementwise(np.ceil),
     "Concat": fold_concat,
     "ConstantOfShape": fold_constant_of_shape,

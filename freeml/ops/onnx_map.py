@@ -34,7 +34,7 @@ def import_dropout(node: SourceNode, builder: Builder) -> None:
 
 def import_cast(node: SourceNode, builder: Builder) -> None:
     """Between float types, or between integer types for an index, a cast changes nothing here."""
-    target = CAST_DTYPES.get(node.int("to"), "an unknown type")
+    target = CAST_DTYPES.get(node.int("to"), f"element type {node.int('to')}")
     held = builder.type(node.inputs[0]).dtype
     if not (held == target == "float32" or (held == "int64" and target in ("int32", "int64"))):
         raise Unsupported(

@@ -17,8 +17,8 @@ from freeml.ops.windows import Plane, Window, channels_back, channels_last
 class PoolView:
     """Values of the pool templates. With `counted`, the divisor is looked up by the number of counted positions.
 
-    `input_zero` is the zero point of the input. Window rows and columns beyond `counted_h` / `counted_w` (input plus end
-    padding) do not count towards the divisor; without `include_pad` those outside the input do not either.
+    `input_zero` is the zero point of the input. Window rows and columns beyond `counted_h` / `counted_w` (input plus
+    end padding) do not count towards the divisor; without `include_pad` those outside the input do not either.
     """
 
     plane: Plane
@@ -37,10 +37,14 @@ class PoolView:
 def infer_pool(window: Window, x: TensorType, kind: str) -> tuple[TensorType, ...]:
     """(N, C, *out)."""
     if len(x.shape) != len(window.kernel) + 2 or not 3 <= len(x.shape) <= 4:
-        raise GraphError(f"{kind} over {len(window.kernel)} axes expected a map of 1 or 2 spatial axes, found {x.shape}")
+        raise GraphError(
+            f"{kind} over {len(window.kernel)} axes expected a map of 1 or 2 spatial axes, found {x.shape}"
+        )
     for (before, after), reach in zip(window.pads, window.reach, strict=True):
         if max(before, after) >= reach:
-            raise GraphError(f"{kind} expected padding smaller than the kernel's extent {reach}, found {(before, after)}")
+            raise GraphError(
+                f"{kind} expected padding smaller than the kernel's extent {reach}, found {(before, after)}"
+            )
     return (TensorType(shape=(*x.shape[:2], *window.out_extents(x.shape[2:]))),)
 
 
@@ -68,5 +72,3 @@ def window_counts(window: Window, extents: Shape, include_pad: bool) -> IntArray
         low, high = (-before, extent + after) if include_pad else (0, extent)
         counts = np.multiply.outer(counts, ((taps >= low) & (taps < high)).sum(axis=1))
     return counts
-
-

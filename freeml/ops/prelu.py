@@ -10,7 +10,7 @@ import numpy as np
 from freeml.errors import GraphError, QuantizationError
 from freeml.fixedpoint.rounding import Requant, make_requant
 from freeml.ir.graph import QOp
-from freeml.ir.types import FloatArray, IntArray, QType, Shape, TensorType
+from freeml.ir.types import FloatArray, IntArray, Shape, TensorType
 from freeml.ops.base import (
     ChannelLoop,
     CRequant,
@@ -41,19 +41,19 @@ def channel_slopes(node: str, slopes: FloatArray, shape: Shape) -> FloatArray:
     return flat[:1] if bool((flat == flat[0]).all()) else flat
 
 
-def signed_requant(factors: FloatArray, accumulator_bound: int, out: QType) -> Requant | None:
-    """Requantization by factors of any sign, zero included.
+def signed_requant(
+    factors: FloatArray, accumulator_bound: int, zero_point: int, limits: tuple[int, int]
+) -> Requant | None:
+    """Requantization by factors of any sign, zero included; results are clamped to `limits`.
 
     The magnitudes are brought to fixed point, then the multipliers get their signs: the product of an accumulator and a
     multiplier is rounded half up whatever their signs.
     """
     magnitudes = np.abs(factors)
     if not magnitudes.any():
-        return Requant(
-            multipliers=(0,), pre_shift=0, shift=1, zero_point=out.zero_point, low=out.qmin, high=out.qmax
-        )
+        return Requant(multipliers=(0,), pre_shift=0, shift=1, zero_point=zero_point, low=limits[0], high=limits[1])
     requant = make_requant(
-        magnitudes, accumulator_bound=accumulator_bound, zero_point=out.zero_point, low=out.qmin, high=out.qmax
+        magnitudes, accumulator_bound=accumulator_bound, zero_point=zero_point, low=limits[0], high=limits[1]
     )
     if requant is None:
         return None
@@ -82,8 +82,8 @@ class PRelu(FloatOp):
         x, y = q.input(0), q.outputs[0]
         slopes = channel_slopes(q.node, q.constant(1), x.shape)
         bound = max(x.qmax - x.zero_point, x.zero_point - x.qmin)
-        positive = signed_requant(np.array([x.scale / y.scale]), bound, y)
-        negative = signed_requant(slopes * x.scale / y.scale, bound, y)
+        positive = signed_requant(np.array([x.scale / y.scale]), bound, y.zero_point, (y.qmin, y.qmax))
+        negative = signed_requant(slopes * x.scale / y.scale, bound, y.zero_point, (y.qmin, y.qmax))
         if positive is None or negative is None:
             raise QuantizationError(
                 f"node {q.node}: expected an output range like the input's, found scales {x.scale:.3g} and "

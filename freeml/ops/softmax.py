@@ -6,9 +6,9 @@ With d = max - q (so x_max - x = scale * d), for every element of the axis:
     S    = sum of E, exact in two words, rounded once to 16 bits behind the point
     y    = round(e * 2**bits / S) + zero point, e being E rounded to 16 bits behind the point
 
-Error: E is off by less than 2**-26, so e by 2**-17 + 2**-26 and the S of n elements by 2**-17 + n * 2**-26. S is at least
-1 and e / S at most 1, so y is off by no more than both errors together, and then rounded. In units of the output that
-is less than 0.505 + n * 2**-18 with 8 bits, and less than 1.001 + n * 2**-11 with 15.
+Error: E is off by less than 2**-26, so e by 2**-17 + 2**-26 and the S of n elements by 2**-17 + n * 2**-26. S is at
+least 1 and e / S at most 1, so y is off by no more than both together, and then rounded. In units of the output that is
+less than 0.505 + n * 2**-18 with 8 bits and less than 1.001 + n * 2**-11 with 15.
 """
 
 from __future__ import annotations

@@ -41,7 +41,9 @@ class Window:
             if span < 0:
                 raise GraphError(f"expected a kernel within the padded extent {extent + before + after}, found {reach}")
             steps = -(-span // stride) if self.ceil_mode else span // stride
-            if self.ceil_mode and steps * stride >= extent + before:  # a window that starts in the end padding is dropped
+            if (
+                self.ceil_mode and steps * stride >= extent + before
+            ):  # a window that starts in the end padding is dropped
                 steps -= 1
             result.append(steps + 1)
         return tuple(result)

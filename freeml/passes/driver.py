@@ -33,7 +33,9 @@ def run_passes(graph: Graph, passes: Sequence[Pass]) -> Graph:
         except GraphError as error:
             import difflib
 
-            diff = "\n".join(difflib.unified_diff(to_text(graph).splitlines(), to_text(changed).splitlines(), lineterm=""))
+            diff = "\n".join(
+                difflib.unified_diff(to_text(graph).splitlines(), to_text(changed).splitlines(), lineterm="")
+            )
             raise AssertionError(f"pass {step.name} broke the graph: {error}\n{diff}") from error
         graph = changed
     return graph

@@ -138,10 +138,10 @@ class FoldPad:
             pads = tuple((a + c, b + d) for (a, b), (c, d) in zip(reader.op.pads, spatial, strict=True))
             stage = reader.stages[0]
             merged = Stage(
-                op=replace(reader.op, pads=pads), inputs=(node.stages[0].inputs[0], *stage.inputs[1:]), outputs=stage.outputs
+                op=replace(reader.op, pads=pads),
+                inputs=(node.stages[0].inputs[0], *stage.inputs[1:]),
+                outputs=stage.outputs,
             )
             edit.replace(reader, replace(reader, stages=(merged,)))
             edit.nodes.remove(node)
         return cast(Graph, edit.finish())
-
-

@@ -7,7 +7,7 @@ from typing import cast
 
 from freeml.ir.graph import Graph, Node, Op, Stage
 from freeml.ir.rewrite import Editor
-from freeml.ir.types import TensorType
+from freeml.ir.types import Shape, TensorType
 from freeml.ops.add import Add
 from freeml.ops.averagepool import AveragePool
 from freeml.ops.base import Clamp
@@ -17,6 +17,7 @@ from freeml.ops.dense import Dense
 from freeml.ops.lut import Pointwise
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.mul import Mul
+from freeml.ops.pool import window_counts
 from freeml.ops.prelu import PRelu
 from freeml.ops.reshape import Reshape
 from freeml.ops.sub import Sub
@@ -120,7 +121,12 @@ def _joins(graph: Graph, step: Node[Op], value: str, made_at: dict[str, int], fi
                 for s, k, n in zip(window.strides, window.kernel, graph.types[step.outputs[0]].shape[2:], strict=True)
             )
             and all(d == 1 for d in window.dilations)
+            and (isinstance(op, MaxPool) or _clipped_count(op, shape))
         )
     return False
 
 
+def _clipped_count(op: AveragePool, shape: Shape) -> bool:
+    """Whether every window's divisor is one number, or the count of its positions inside the map."""
+    counts = window_counts(op.window, shape[2:], op.count_include_pad)
+    return not op.count_include_pad or bool((counts == counts.flat[0]).all())

@@ -1,8 +1,10 @@
 """Layout: maps become channels-last, so that a window is a few contiguous runs and a dot product streams.
 
-Transposes are lazy. Each value of the graph is held as a *view*: some stored value plus an order of its axes. A Transpose
-of the model only changes the view; a copy is made when an operator needs an order that is not stored, once per order, and
-costs nothing when it only moves axes of extent 1. A flattening before a dense layer permutes the layer's weights instead.
+Transposes are lazy. Each value of the graph is held as a *view*: some stored value plus an order of its axes. A
+Transpose
+of the model only changes the view; a copy is made when an operator needs an order that is not stored, once per order,
+and costs nothing when it only moves axes of extent 1. A flattening before a dense layer permutes the layer's weights
+instead.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import numpy as np
 
 from freeml.ir.graph import Node, QGraph, QOp, Stage, single, verify
 from freeml.ir.rewrite import Editor
-from freeml.ir.types import IntArray, QType, Shape
+from freeml.ir.types import QType, Shape
 from freeml.ops.base import LoweredOp
 from freeml.ops.dense import QDense
 from freeml.ops.reshape import QReshape
@@ -143,7 +145,9 @@ class _Layout:
             and len(target) >= 1
             and target[-1] == self.graph.types[out].size
             and out not in self.graph.outputs
-            and all(isinstance(r.op, QDense) and r.stages[0].inputs[0] == out and r.inputs.count(out) == 1 for r in readers)
+            and all(
+                isinstance(r.op, QDense) and r.stages[0].inputs[0] == out and r.inputs.count(out) == 1 for r in readers
+            )
         )
         if view.flat is None and absorbable and bool(readers):
             flat = self._reshape(view.stored, target, out)
@@ -276,5 +280,3 @@ class _Layout:
         outputs = tuple(value if v == stored else v for v in last.outputs)
         self.edit.types[value] = self.graph.types[value]
         self.edit.replace(maker, replace(maker, stages=(*maker.stages[:-1], replace(last, outputs=outputs))))
-
-

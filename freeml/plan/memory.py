@@ -56,8 +56,8 @@ def is_view(op: object) -> bool:
 def plan_memory(graph: QGraph) -> MemoryPlan:
     """Place every stored value of the graph, in the graph's order of execution."""
     aliases: dict[str, str] = {}
-    first: dict[str, int] = {name: -1 for name in graph.inputs}
-    last: dict[str, int] = {name: -1 for name in graph.inputs}
+    first: dict[str, int] = dict.fromkeys(graph.inputs, -1)
+    last: dict[str, int] = dict.fromkeys(graph.inputs, -1)
     for step, node in enumerate(graph.nodes):
         for value in graph.activations(node):
             owner = aliases.get(value, value)

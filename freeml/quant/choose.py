@@ -77,9 +77,7 @@ def choose(
         qgraph = quantize(candidate, seen, precision=precision, method=how, groups=groups)
         error = relative_error(candidate, qgraph, probes, expected)
         trials.append(Trial(name=name, error=error))
-        return error, Choice(
-            graph=candidate, qgraph=qgraph, observations=seen, method=how, chosen=name, trials=()
-        )
+        return error, Choice(graph=candidate, qgraph=qgraph, observations=seen, method=how, chosen=name, trials=())
 
     widths = {precision.default, *precision.widths.values()}
     methods = (method,) if method is not None else METHODS if "int8" in widths else METHODS[1:2]

@@ -1,6 +1,7 @@
 """Cross-layer equalization: channels between two layers are rescaled so that none dwarfs the others.
 
-After Nagel et al., ICCV 2019, section 4.1. For y = W2 f(W1 x) with f positively homogeneous (Relu, pools), dividing row c
+After Nagel et al., ICCV 2019, section 4.1. For y = W2 f(W1 x) with f positively homogeneous (Relu, pools), dividing
+row c
 of W1 (and its bias) by s_c and multiplying column c of W2 by s_c changes nothing. Weights here have a scale per output
 channel already, so what there is to gain lies in the shared scale of the activations between: s_c is chosen as the
 geometric middle between the reach of activation channel c and that of column c of W2.
@@ -55,7 +56,9 @@ def _pair(graph: Graph, first: Node[Op]) -> tuple[Node[Op], int] | None:
         if len(readers) != 1 or value in graph.outputs or value in graph.brought:
             return None
         reader = readers[0]
-        if isinstance(reader.op, MaxPool) or (isinstance(reader.op, AveragePool) and reader.op.clamp in HOMOGENEOUS_CLAMPS):
+        if isinstance(reader.op, MaxPool) or (
+            isinstance(reader.op, AveragePool) and reader.op.clamp in HOMOGENEOUS_CLAMPS
+        ):
             value = reader.outputs[0]
             continue
         if isinstance(reader.op, Reshape):

@@ -31,7 +31,12 @@ def widenable(graph: Graph) -> tuple[str, ...]:
 
 
 def choose_widths(
-    graph: Graph, inputs: Mapping[str, Array], *, start: Choice, drop: Callable[[QGraph], float], weight_bits: Literal[8, 16]
+    graph: Graph,
+    inputs: Mapping[str, Array],
+    *,
+    start: Choice,
+    drop: Callable[[QGraph], float],
+    weight_bits: Literal[8, 16],
 ) -> tuple[Choice, Precision]:
     """Widen values until `drop(qgraph)` (a share of accuracy lost on validation data, or the relative output error when
     there are no labels) is at most ALLOWED_DROP."""

@@ -30,7 +30,7 @@ class Precision:
 
 
 def format_from_range(shape: Shape, dtype: QDType, low: float, high: float) -> QType:
-    """8 bits: asymmetric, zero exactly representable; 16 bits: symmetric. Scales are float32 numbers, as ONNX stores them."""
+    """8 bits: asymmetric, with an exact zero; 16 bits: symmetric. Scales are float32 numbers, as ONNX stores them."""
     low, high = min(low, 0.0), max(high, 0.0)
     if dtype == "int16":
         scale = _as_float32(max(-low, high) / 32767.0)
@@ -53,7 +53,9 @@ def brought_format(value: str, shape: Shape, brought: Brought) -> QType:
             + "; quantize activations per tensor"
         )
     dtype: QDType = "int8" if brought.bits == 8 else "int16"
-    return QType(shape=shape, dtype=dtype, scale=float(brought.scale.flat[0]), zero_point=int(brought.zero_point.flat[0]))
+    return QType(
+        shape=shape, dtype=dtype, scale=float(brought.scale.flat[0]), zero_point=int(brought.zero_point.flat[0])
+    )
 
 
 def quantize(
@@ -71,7 +73,11 @@ def quantize(
     """
     readers = {v: n for n in graph.nodes for v in graph.activations(n)}
     internal = {
-        name: readers[name] for group in groups for node in graph.nodes if node.name in group[:-1] for name in node.outputs
+        name: readers[name]
+        for group in groups
+        for node in graph.nodes
+        if node.name in group[:-1]
+        for name in node.outputs
     }
     types: dict[str, QType] = {}
     constants: dict[str, Array] = {}

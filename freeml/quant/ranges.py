@@ -25,7 +25,7 @@ CLIPPINGS = tuple(1.0 - 0.025 * step for step in range(21))
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Observed:
-    """What calibration saw of one value: extremes, a sample (float32), and per channel (axis 1) mean and largest size."""
+    """What calibration saw of one value: extremes, a sample (float32), and per channel (axis 1) mean and reach."""
 
     low: float
     high: float

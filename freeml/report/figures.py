@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
-
 Share: TypeAlias = float
 """0..1"""
 
@@ -67,7 +66,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quantization:
-    """How the net became integers: precision asked for, what was chosen, and every way tried with its relative error."""
+    """How the net became integers: the precision asked for, what was chosen, each way tried and its error."""
 
     precision: str
     weight_bits: int

@@ -1,4 +1,4 @@
-"""The emitted C on the host, built as a shared library (firmware/host/batch.c) or as a program (firmware/host/main.c)."""
+"""The emitted C on the host: a shared library (firmware/host/batch.c) or a program (firmware/host/main.c)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DTYPE = {"int8": "<i1", "int16": "<i2", "int32": "<i4"}
 
 
 def run_host(program: Path, graph: QGraph, inputs: Mapping[str, Array], *, every_value: bool = False) -> Trace:
-    """Run a host build (a library ending in .so, or a program) over all samples. `inputs` are integers in the graph's input formats, (samples, *shape).
+    """Run a host build (a library ending in .so, or a program) over all samples.
+
+    `inputs` are integers in the graph's input formats, (samples, *shape).
 
     Raises ArtifactError with the program's own words when it does not end well.
     """
@@ -33,7 +35,7 @@ def run_host(program: Path, graph: QGraph, inputs: Mapping[str, Array], *, every
         answer = _run(program, np.concatenate(packed, axis=1).tobytes(), "trace" if every_value else "run")
         expected = (stop - start) * sum(sizes)
         if len(answer) != expected:
-            raise ArtifactError(f"{program.name}: expected {expected} bytes of results, found {len(answer)}; build it anew")
+            raise ArtifactError(f"{program.name}: expected {expected} bytes, found {len(answer)}; build it anew")
         rows = np.frombuffer(answer, dtype=np.uint8).reshape(stop - start, -1)
         position = 0
         for name, size in zip(shown, sizes, strict=True):

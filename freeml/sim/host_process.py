@@ -1,6 +1,6 @@
 """Runs a host library in a process of its own, so that nothing the emitted C does can harm the caller.
 
-Called as a script: `python host_process.py LIBRARY run|trace < samples > results`. Standard library only, to start fast.
+Called as `python host_process.py LIBRARY run|trace < samples > results`. Standard library only, to start fast.
 """
 
 from __future__ import annotations

@@ -27,7 +27,10 @@ def test_get_finds_every_board_and_names_them_when_there_is_none():
 
 @boards
 def test_linker_script_has_the_memories_of_the_board(board: Board):
-    regions = {(name, int(start, 16), int(size, 16)) for name, start, size in REGION.findall(_firmware(board, board.linker_script))}
+    regions = {
+        (name, int(start, 16), int(size, 16))
+        for name, start, size in REGION.findall(_firmware(board, board.linker_script))
+    }
     assert regions == {(m.name, m.start, m.size_bytes) for m in board.memories}
 
 
@@ -58,7 +61,9 @@ def test_readme_shows_the_memories(board: Board):
     readme = _firmware(board, "README.md")
     for memory in board.memories:
         if memory.name != "VECTORS":
-            assert re.search(rf"\| {memory.name} \| 0x0*{memory.start:X}-0x0*{memory.end - 1:X} \|", readme), memory.name
+            assert re.search(rf"\| {memory.name} \| 0x0*{memory.start:X}-0x0*{memory.end - 1:X} \|", readme), (
+                memory.name
+            )
 
 
 def test_msp430_register_header_and_linker_script_name_the_same_registers():

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
+from typing import TypeAlias
 
 import pytest
 
 from freeml.resources import resource_dir
 from freeml.targets import BOARDS, Board
-from freeml.toolchains import Toolchain, installed
+from freeml.toolchains import BuildResult, Toolchain, build, installed
 
 HERE = Path(__file__).parent
+
+Built: TypeAlias = Callable[[Board, Toolchain], BuildResult]
 
 TOOLCHAINS = [(board, toolchain) for board in BOARDS.values() for toolchain in installed(board)]
 """Every board with every compiler that this machine has for it; zig comes with the set-up, so each board is here."""
@@ -45,3 +50,15 @@ def msp430() -> Board:
 @pytest.fixture
 def zig(msp430: Board) -> Toolchain:
     return next(toolchain for board, toolchain in TOOLCHAINS if board is msp430 and toolchain.kind == "zig")
+
+
+@pytest.fixture(scope="session")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The tiny firmware as each toolchain builds it, once."""
+
+    @cache
+    def result(board: Board, toolchain: Toolchain) -> BuildResult:
+        place = tmp_path_factory.mktemp(f"{board.name}-{toolchain.kind}")
+        return build(toolchain, board, emit_tiny(place / "fw", board), place / "firmware.elf")
+
+    return result

@@ -14,7 +14,7 @@ from freeml.errors import ToolchainError
 from freeml.targets import Board
 from freeml.toolchains import Toolchain, build, sizes
 
-from .conftest import TOOLCHAINS, each_llvm_for_msp430, each_toolchain, emit_tiny
+from .conftest import TOOLCHAINS, Built, each_llvm_for_msp430, each_toolchain, emit_tiny
 from .cpu430 import Cpu
 
 SCRATCH_BYTES = 200
@@ -24,8 +24,8 @@ STATUS_OK = 0x4F4B
 
 
 @each_toolchain
-def test_firmware_builds_and_is_measured(board: Board, toolchain: Toolchain, tmp_path: Path):
-    result = build(toolchain, board, emit_tiny(tmp_path / "fw", board), tmp_path / "firmware.elf")
+def test_firmware_builds_and_is_measured(board: Board, toolchain: Toolchain, built: Built):
+    result = built(board, toolchain)
     found = result.sizes
     assert result.elf.read_bytes()[:4] == b"\x7fELF"
     assert found == sizes(result.elf, board, stack=result.stack.size_bytes)
@@ -40,8 +40,8 @@ def test_firmware_builds_and_is_measured(board: Board, toolchain: Toolchain, tmp
 
 
 @each_toolchain
-def test_stack_estimate_names_the_deepest_path(board: Board, toolchain: Toolchain, tmp_path: Path):
-    stack = build(toolchain, board, emit_tiny(tmp_path / "fw", board), tmp_path / "firmware.elf").stack
+def test_stack_estimate_names_the_deepest_path(board: Board, toolchain: Toolchain, built: Built):
+    stack = built(board, toolchain).stack
     names = [name for name, _ in stack.path]
     assert names[0] == "_start"
     assert "main" in names
@@ -50,28 +50,28 @@ def test_stack_estimate_names_the_deepest_path(board: Board, toolchain: Toolchai
 
 
 @each_toolchain
-def test_same_sources_give_the_same_bytes_in_any_folder(board: Board, toolchain: Toolchain, tmp_path: Path):
-    first = build(toolchain, board, emit_tiny(tmp_path / "a", board), tmp_path / "a.elf").elf.read_bytes()
-    second = build(toolchain, board, emit_tiny(tmp_path / "deeper" / "b", board), tmp_path / "b.elf").elf.read_bytes()
-    assert first == second
+def test_same_sources_give_the_same_bytes_in_any_folder(
+    board: Board, toolchain: Toolchain, built: Built, tmp_path: Path
+):
+    again = build(toolchain, board, emit_tiny(tmp_path / "deeper" / "fw", board), tmp_path / "firmware.elf")
+    assert again.elf.read_bytes() == built(board, toolchain).elf.read_bytes()
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 @each_toolchain
-def test_the_emitted_makefile_gives_the_same_bytes(board: Board, toolchain: Toolchain, tmp_path: Path):
+def test_the_emitted_makefile_gives_the_same_bytes(board: Board, toolchain: Toolchain, built: Built, tmp_path: Path):
     folder = emit_tiny(tmp_path / "fw", board)
-    expected = build(toolchain, board, folder, tmp_path / "expected.elf").elf.read_bytes()
     zig = f"ZIG={sys.executable} -m ziglang"
     command = ["make", "--silent", f"TOOLCHAIN={toolchain.kind}", zig]
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache")}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (folder / "firmware.elf").read_bytes() == expected
+    assert (folder / "firmware.elf").read_bytes() == built(board, toolchain).elf.read_bytes()
 
 
 @each_llvm_for_msp430
-def test_firmware_runs_and_finds_its_vectors_right(msp430: Board, toolchain: Toolchain, tmp_path: Path):
-    result = build(toolchain, msp430, emit_tiny(tmp_path / "fw", msp430), tmp_path / "firmware.elf")
+def test_firmware_runs_and_finds_its_vectors_right(msp430: Board, toolchain: Toolchain, built: Built):
+    result = built(msp430, toolchain)
     cpu = Cpu(result.elf)
     cpu.run()
     assert cpu.console == b"vectors 2 wrong bytes 0\r\n"
@@ -126,11 +126,12 @@ def test_a_warning_stops_the_build(board: Board, toolchain: Toolchain, statement
 def test_a_firmware_too_large_for_the_memory_does_not_link(board: Board, toolchain: Toolchain, tmp_path: Path):
     folder = emit_tiny(tmp_path / "fw", board)
     model = folder / "model.c"
-    declaration = "static const int8_t weights[FM_INPUT_0_LENGTH] ="
+    declaration = "const int8_t weights[FM_INPUT_0_LENGTH] ="
     # The 16-bit targets cannot even express one object larger than their address space: several are needed.
     count = board.near_nv.size_bytes // 30000 + 1
     large = "".join(
-        f"extern const int8_t large_{i}[30000];\nFM_WEIGHTS const int8_t large_{i}[30000] = {{1}};\n" for i in range(count)
+        f"extern const int8_t large_{i}[30000];\nFM_WEIGHTS const int8_t large_{i}[30000] = {{1}};\n"
+        for i in range(count)
     )
     uses = "".join(f"    arena[0] = (int8_t)(arena[0] ^ large_{i}[(unsigned char)arena[1]]);\n" for i in range(count))
     text = model.read_text().replace(f"FM_WEIGHTS {declaration}", f"{large}FM_WEIGHTS {declaration}")
@@ -158,8 +159,8 @@ def test_building_what_is_not_there(msp430: Board, zig: Toolchain, tmp_path: Pat
         build(zig, msp430, emit_tiny(tmp_path / "fw", other_board), tmp_path / "firmware.elf")
 
 
-def test_sizes_of_what_is_not_a_firmware(msp430: Board, zig: Toolchain, tmp_path: Path):
-    elf = build(zig, msp430, emit_tiny(tmp_path / "fw", msp430), tmp_path / "firmware.elf").elf
+def test_sizes_of_what_is_not_a_firmware(msp430: Board, zig: Toolchain, built: Built, tmp_path: Path):
+    elf = built(msp430, zig).elf
     other_board = next(board for board, _ in TOOLCHAINS if board is not msp430)
     with pytest.raises(ToolchainError, match=rf"not a firmware for {other_board.title}"):
         sizes(elf, other_board)
@@ -169,8 +170,11 @@ def test_sizes_of_what_is_not_a_firmware(msp430: Board, zig: Toolchain, tmp_path
     text.write_text("no ELF file")
     with pytest.raises(ToolchainError, match="is not an ELF file"):
         sizes(text, msp430)
-    moved = tmp_path / "moved.elf"
-    content = elf.read_text(encoding="latin-1")
-    start = content.index("\x00\x40\x00\x00", 0x34)  # the first address 0x4000 after the file header
-    moved.write_bytes(content.encode("latin-1"))
-    del start
+
+
+def test_a_section_outside_the_memories_is_named(msp430: Board, zig: Toolchain, tmp_path: Path):
+    folder = emit_tiny(tmp_path / "fw", msp430)
+    script = folder / "board" / msp430.linker_script
+    script.write_text(script.read_text().replace("ORIGIN = 0x01C00", "ORIGIN = 0x01000"))
+    with pytest.raises(ToolchainError, match=r"section \.data at 0x1000, 2 bytes, lies outside .*SRAM 0x1C00-0x3BFF"):
+        build(zig, msp430, folder, tmp_path / "firmware.elf")

@@ -4,7 +4,7 @@
 
 #include "fm_board.h"
 
-#define PAIRS 32
+#define PAIRS 16
 
 struct pair {
     uint64_t a;

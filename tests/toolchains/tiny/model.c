@@ -1,15 +1,18 @@
 #include "model.h"
 
-#include "fm_kernels.h"
 #include "fm_port.h"
+
+#include "fm_kernels.h"
 
 #define SCRATCH 100
 
 FM_ARENA static int8_t arena[FM_INPUT_0_LENGTH + FM_OUTPUT_0_LENGTH];
-FM_WEIGHTS static const int8_t weights[FM_INPUT_0_LENGTH] = {5, 6, 7, 8, -1, -2, 3, 90};
+extern const int8_t weights[FM_INPUT_0_LENGTH];
+FM_WEIGHTS const int8_t weights[FM_INPUT_0_LENGTH] = {5, 6, 7, 8, -1, -2, 3, 90};
 
 /* An initialised variable: startup must copy it. */
-static volatile int16_t divisor = 7;
+extern volatile int16_t divisor;
+volatile int16_t divisor = 7;
 
 static void dense(void);
 static void quotient(void);
@@ -24,8 +27,10 @@ static void dense(void)
 static void quotient(void)
 {
     volatile int16_t scratch[SCRATCH];
-    scratch[SCRATCH - 1] = divisor;
-    arena[FM_INPUT_0_LENGTH + 1U] = (int8_t)(arena[FM_INPUT_0_LENGTH] / scratch[SCRATCH - 1]);
+    for (int i = 0; i < SCRATCH; ++i) {
+        scratch[i] = divisor;
+    }
+    arena[FM_INPUT_0_LENGTH + 1U] = (int8_t)(arena[FM_INPUT_0_LENGTH] / scratch[divisor]);
 }
 
 const fm_layer_fn fm_layers[FM_LAYER_COUNT] = {dense, quotient};

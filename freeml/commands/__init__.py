@@ -1,0 +1,1 @@
+"""The commands, one file each: options in, a call, a table or one JSON object out. Heavy imports are inside functions."""
