@@ -57,8 +57,7 @@ def load_dataset(path: Path, input_shape: Shape, *, seed: int = 0) -> Dataset:
     if "x_val" in arrays:
         return Dataset(train=train, val=_part(path, arrays, "val", input_shape), test=test)
     if len(train) < 2:
-        raise DataError(f"{path}: expected at least 2 training samples to hold one back for validation, found
-        {len(train)}")
+        raise DataError(f"{path}: expected at least 2 training samples, one of them for validation, found {len(train)}")
     order = np.random.default_rng(seed).permutation(len(train))
     held = max(1, int(len(train) * VALIDATION_SHARE))
     return Dataset(train=_select(train, np.sort(order[held:])), val=_select(train, np.sort(order[:held])), test=test)
@@ -79,8 +78,9 @@ def _read(path: Path) -> dict[str, Array]:
 def _part(path: Path, arrays: Mapping[str, Array], part: str, input_shape: Shape) -> Part:
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     x = check_inputs(x, input_shape, f"{path}: x_{part}")
-    labels = {k[len(f"y_{part}_") :]: _labels(path, k, v, len(x)) for k, v in arrays.items() if
-    k.startswith(f"y_{part}_")} return Part(x=x, y=_labels(path, f"y_{part}", y, len(x)), labels=labels)
+    prefix = f"y_{part}_"
+    labels = {k[len(prefix) :]: _labels(path, k, v, len(x)) for k, v in arrays.items() if k.startswith(prefix)}
+    return Part(x=x, y=_labels(path, f"y_{part}", y, len(x)), labels=labels)
 
 
 def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
@@ -91,8 +91,8 @@ def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
         x = x.reshape(x.shape[0], *input_shape[1:])
     if x.shape[1:] != input_shape[1:]:
         raise DataError(
-            f"{what}: expected samples of shape {input_shape[1:]} (the model's input is {input_shape}), found
-            {x.shape[1:]}"
+            f"{what}: expected samples of shape {input_shape[1:]} (the model's input is {input_shape}), "
+            f"found {x.shape[1:]}"
         )
     if x.shape[0] == 0:
         raise DataError(f"{what}: expected at least one sample, found none")
@@ -106,10 +106,9 @@ def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
 def _labels(path: Path, name: str, y: Array, count: int) -> Array:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
-    if y.ndim != 1 or y.dtype.kind not in "iub":
-        if not (y.ndim == 1 and y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all()):
-            raise DataError(f"{path}: {name}: expected integer labels of shape (n,), found {y.dtype} of shape
-            {y.shape}")
+    whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all())
+    if y.ndim != 1 or not whole:
+        raise DataError(f"{path}: {name}: expected integer labels of shape (n,), found {y.dtype} of shape {y.shape}")
     if len(y) != count:
         raise DataError(f"{path}: {name}: expected {count} labels, one per sample, found {len(y)}")
     return y.astype(np.int64)
@@ -120,8 +119,8 @@ def check_label_range(part: Part, classes: int, what: str) -> None:
     low, high = int(part.y.min()), int(part.y.max())
     if low < 0 or high >= classes:
         raise DataError(
-            f"{what}: expected labels 0..{classes - 1} (the model has {classes} outputs), found {low if low < 0 else
-            high}"
+            f"{what}: expected labels 0..{classes - 1} (the model has {classes} outputs), "
+            f"found {low if low < 0 else high}"
         )
 
 

@@ -167,7 +167,7 @@ class QConv(LoweredOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvView:
-    """Values of codegen_templates/ops/conv.c.j2; `depth` is a dot product's length, `row` the elements of an input row."""
+    """Values of codegen_templates/ops/conv.c.j2; `depth` is a dot product's length, `row` an input row's."""
 
     plane: Plane
     group: int

@@ -98,7 +98,8 @@ def _prove(
             return LinearWeights(weights=weights, bias=bias, requant=requant, wide=wide, weight_scale=weight_scale)
     raise QuantizationError(
         f"node {q.node}: expected an output scale that an accumulator of magnitude {bound} can be brought to, "
-        f"found factor {float(factors.max()):.3g}; the calibrated output range is far too narrow: check the calibration data"
+        f"found factor {float(factors.max()):.3g}; the calibrated output range is far too narrow: "
+        "check the calibration data"
     )
 
 
