@@ -7,6 +7,7 @@ training part is held back. Calibration reads the training part only; the test p
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from freeml.errors import DataError
 from freeml.ir.types import Array, Shape
 
 VALIDATION_SHARE = 0.2
+# What numpy and zipfile raise for archives that are damaged, encrypted, or hold something other than plain arrays.
+_UNREADABLE = (ValueError, OSError, EOFError, KeyError, RuntimeError, MemoryError)
 FORM = "expected arrays x_train, y_train, x_test, y_test (optionally x_val, y_val)"
 
 
@@ -41,12 +44,13 @@ class Dataset:
     test: Part
 
 
-def load_dataset(path: Path, input_shape: Shape, *, seed: int = 0) -> Dataset:
-    """Read and check a data file for a model input of `input_shape` (batch axis 1 included).
+def load_dataset(source: Path | Mapping[str, Array], input_shape: Shape, *, seed: int = 0) -> Dataset:
+    """Read and check a data file, or its arrays by name, for a model input of `input_shape` (batch axis 1 included).
 
     Raises DataError naming the array, what was expected and what was found.
     """
-    arrays = _read(path)
+    arrays = _read(source) if isinstance(source, Path) else {name: np.asarray(array) for name, array in source.items()}
+    path = str(source) if isinstance(source, Path) else "data"
     for name in ("x_train", "y_train", "x_test", "y_test"):
         if name not in arrays:
             raise DataError(f"{path}: {FORM}, found {', '.join(sorted(arrays)) or 'nothing'}: {name} is missing")
@@ -70,12 +74,16 @@ def _read(path: Path) -> dict[str, Array]:
         with np.load(path, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile) as error:
+            arrays = {name: archive[name] for name in archive.files}
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: expected a .npz file of plain arrays, found: {error}") from error
+    strangers = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
+    if strangers:
+        raise DataError(f"{path}: expected a .npz file of plain arrays, found the file {strangers[0]} in it")
+    return arrays
 
 
-def _part(path: Path, arrays: Mapping[str, Array], part: str, input_shape: Shape) -> Part:
+def _part(path: str, arrays: Mapping[str, Array], part: str, input_shape: Shape) -> Part:
     x, y = arrays[f"x_{part}"], arrays[f"y_{part}"]
     x = check_inputs(x, input_shape, f"{path}: x_{part}")
     prefix = f"y_{part}_"
@@ -87,6 +95,8 @@ def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
     """Samples as float32 of shape (n, *input_shape[1:]); raises DataError."""
     if x.dtype.kind not in "fiub":
         raise DataError(f"{what}: expected numbers, found {x.dtype}")
+    if x.ndim == 0:
+        raise DataError(f"{what}: expected samples of shape {input_shape[1:]}, found a single number")
     if x.ndim == len(input_shape) + 1 and x.shape[1:] == input_shape:
         x = x.reshape(x.shape[0], *input_shape[1:])
     if x.shape[1:] != input_shape[1:]:
@@ -96,14 +106,15 @@ def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
         )
     if x.shape[0] == 0:
         raise DataError(f"{what}: expected at least one sample, found none")
-    x = x.astype(np.float32)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and said to be so
+        x = x.astype(np.float32)
     if not np.isfinite(x).all():
         bad = int(np.argwhere(~np.isfinite(x))[0][0])
         raise DataError(f"{what}: expected finite numbers, found NaN or infinity first in sample {bad}")
     return x
 
 
-def _labels(path: Path, name: str, y: Array, count: int) -> Array:
+def _labels(path: str, name: str, y: Array, count: int) -> Array:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     whole = y.dtype.kind in "iub" or (y.dtype.kind == "f" and np.isfinite(y).all() and (y == np.floor(y)).all())

@@ -101,7 +101,7 @@ def compile_model(
         target=board.name,
         toolchain=built.toolchain,
         params=sum(array.size for array in graph.constants.values()),
-        macs=sum(_macs(graph).values()),
+        macs=sum(macs_by_value(graph).values()),
         accuracy=evaluate.accuracy(graph, qgraph, dataset),
         bytes=built.bytes,
         limits=built.limits,
@@ -181,7 +181,8 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _macs(graph: Graph) -> dict[str, int]:
+def macs_by_value(graph: Graph) -> dict[str, int]:
+    """Multiply-accumulates of every stage, by its first output."""
     return {
         stage.outputs[0]: stage.op.macs(
             tuple(graph.types[v] for v in stage.inputs), tuple(graph.types[v] for v in stage.outputs)
@@ -192,7 +193,7 @@ def _macs(graph: Graph) -> dict[str, int]:
 
 def layer_table(graph: Graph, qgraph: QGraph, program: CProgram) -> tuple[figures.Layer, ...]:
     """One row per emitted function."""
-    macs = _macs(graph)
+    macs = macs_by_value(graph)
     weights: dict[str, int] = {}
     for data in program.data:
         weights[data.layer] = weights.get(data.layer, 0) + data.size_bytes

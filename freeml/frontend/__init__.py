@@ -1,1 +1,1 @@
-"""Reading ONNX models: the only place that imports onnx."""
+"""Reading and writing ONNX models: the only place that imports onnx."""

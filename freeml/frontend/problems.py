@@ -1,4 +1,4 @@
-"""`survey`: what a model consists of and what stands in its way, without giving up at the first unsupported operator."""
+"""`survey`: what a model consists of and what stands in its way, without giving up at an unsupported operator."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from freeml.frontend.walk import Outcome, Walk, walk
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Port:
-    """A graph input or output. `shape` is as freeml takes it where known, else as declared (a str is a dynamic axis)."""
+    """A graph input or output. `shape` is as freeml takes it where known, else as declared (str: a dynamic axis)."""
 
     name: str
     dtype: str
@@ -51,7 +51,7 @@ class Survey:
 
 
 def survey(path: Path) -> Survey:
-    """Look at every node of a model file. Raises ModelFileError, and UnsupportedModelError for an opset out of reach."""
+    """Look at every node of a model file. Raises ModelFileError, or UnsupportedModelError for an opset out of reach."""
     model = read_model(path)
     return survey_model(model, path.parent, model.graph.name or path.stem)
 

@@ -1,8 +1,8 @@
 """The integer graph as an ONNX file in QDQ form: float operators between QuantizeLinear and DequantizeLinear pairs.
 
 onnxruntime runs it, Netron shows it, freeml compiles it again. Every value of the integer graph, those inside fused
-layers too, appears under its own name as the float numbers that its integers stand for. Results are rounded half to even
-there and half up here, and sums are floats there, so the two differ by a unit of the last place now and then.
+layers too, appears under its own name as the float numbers that its integers stand for. ONNX rounds half to even and
+onnxruntime sums floats, where freeml rounds half up and sums integers, so the two are a unit apart now and then.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ BATCH = "batch"
 def to_qdq(graph: QGraph) -> bytes:
     """The graph, in logical order (before `to_channels_last`), as a serialized ONNX model.
 
-    Inputs and outputs are float32 under their own names (ArgMax: int64); their batch axis is symbolic wherever the graph
-    treats samples of a batch alike. Same graph, same bytes.
+    Inputs and outputs are float32 under their own names (ArgMax: int64). Their batch axis is symbolic if no operator
+    mixes it with others, else 1. Same graph, same bytes.
     """
     assert not any(getattr(stage.op, "channels_last", False) for stage in graph.stages()), "expected the logical order"
     writer = Writer.of(graph, batched=all(_keeps_batch(graph, stage) for stage in graph.stages()))
@@ -63,7 +63,7 @@ def to_qdq(graph: QGraph) -> bytes:
         producer_version=VERSION,
     )
     helper.set_model_props(model, {"generator": f"freeml {VERSION}"})
-    return model.SerializeToString(deterministic=True)
+    return bytes(model.SerializeToString(deterministic=True))
 
 
 def _write(writer: Writer, label: str, stage: Stage[QOp]) -> None:
@@ -84,12 +84,12 @@ def _write(writer: Writer, label: str, stage: Stage[QOp]) -> None:
 def _value_info(writer: Writer, value: str) -> onnx.ValueInfoProto:
     type_ = writer.graph.types[value]
     elem_type = onnx.TensorProto.INT64 if type_.dtype == "int32" else onnx.TensorProto.FLOAT
-    shape = (BATCH, *type_.shape[1:]) if writer.batched else type_.shape
+    shape: tuple[str | int, ...] = (BATCH, *type_.shape[1:]) if writer.batched else type_.shape
     return helper.make_tensor_value_info(value, elem_type, shape)
 
 
 def _keeps_batch(graph: QGraph, stage: Stage[QOp]) -> bool:
-    """Whether the operator treats axis 0 of its activations as a batch: any extent there, and no sample meets another."""
+    """Whether axis 0 of the activations can be a batch of any extent: the operator handles its samples one by one."""
     shapes = [graph.types[v].shape for v in stage.inputs if v not in graph.constants]
     out = graph.types[stage.outputs[0]].shape
     if any(shape[:1] != (1,) for shape in (*shapes, out)):

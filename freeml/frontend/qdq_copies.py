@@ -37,7 +37,9 @@ def copied(op: QCopy, at: Site) -> str:
 
     repeated = [axis for axis in left if repeats(tables[axis], extents[axis]) > 1]
     if repeated:
-        scales = [repeats(t, n) if axis in repeated else 1 for axis, (t, n) in enumerate(zip(tables, extents, strict=True))]
+        scales = [
+            repeats(t, n) if axis in repeated else 1 for axis, (t, n) in enumerate(zip(tables, extents, strict=True))
+        ]
         real = at.emit(
             "Resize", real, "", at.constant("scales", np.array(scales, dtype=np.float32)),
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",

@@ -57,12 +57,19 @@ class ModelBuilder(Builder):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of one node. `reason` says why it is not supported, or why it was not looked at."""
+    """What became of one node. `reason` says why it is not supported, or why it was not looked at.
+
+    `shapes` are those of its outputs, None where nothing is known of one; `macs` and `params` count what it computes at
+    run time: multiply-accumulates of one inference, and elements of the constants it reads.
+    """
 
     name: str
     op_type: str
     supported: bool
     reason: str = ""
+    shapes: tuple[Shape | None, ...] = ()
+    macs: int = 0
+    params: int = 0
 
 
 @dataclass(slots=True)
@@ -176,17 +183,36 @@ def _visit(state: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
         if not supported:
             state.problems.append(f"node {name} ({proto.op_type}): {reason}")
         return
+    first = len(state.builder.nodes)
     try:
         _import(state, proto, name, opset)
     except Unsupported as problem:
         _give_up(state, f"node {name} ({proto.op_type}): {problem}", outputs)
         state.outcomes.append(_outcome(proto, name, str(problem), supported=False))
     else:
-        state.outcomes.append(_outcome(proto, name, "", supported=True))
+        state.outcomes.append(_examined(state.builder, proto, name, first))
 
 
 def _outcome(proto: onnx.NodeProto, name: str, reason: str, *, supported: bool) -> Outcome:
     return Outcome(name=name, op_type=proto.op_type, supported=supported, reason=reason)
+
+
+def _examined(builder: Builder, proto: onnx.NodeProto, name: str, first: int) -> Outcome:
+    """What a node became: the builder's nodes since `first`, or constants."""
+    made = builder.nodes[first:]
+    read = {value for node in made for value in node.inputs if value in builder.constants}
+    shapes = (builder.types.get(builder.resolve(value)) for value in proto.output)
+    return Outcome(
+        name=name,
+        op_type=proto.op_type,
+        supported=True,
+        shapes=tuple(None if type_ is None else type_.shape for type_ in shapes),
+        macs=sum(
+            node.op.macs(tuple(builder.types[v] for v in node.inputs), tuple(builder.types[v] for v in node.outputs))
+            for node in made
+        ),
+        params=sum(builder.constants[value].size for value in read),
+    )
 
 
 def _not_an_operator(proto: onnx.NodeProto) -> str:
@@ -197,27 +223,33 @@ def _not_an_operator(proto: onnx.NodeProto) -> str:
 
 
 def _import(state: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
-    """Run the importer or folder of a node whose inputs are all known. Raises Unsupported."""
+    """Import or fold a node whose inputs are all known. Raises Unsupported."""
     builder = state.builder
     if proto.domain not in DEFAULT_DOMAINS or proto.op_type not in OPERATORS:
         raise Unsupported(_not_an_operator(proto))
     node = _with_read_outputs(source_node(proto, name, opset), state.live)
     _check_inputs(state, node)
-    given = [value for value in node.inputs if value]
-    constant = bool(given) and all(builder.value(value) is not None for value in given)
-    if constant and node.op_type in FOLDERS:
-        FOLDERS[node.op_type](node, builder)
-    elif node.op_type not in IMPORTERS:
-        running = next((value for value in given if builder.value(value) is None), "nothing")
-        raise Unsupported(f"it is supported on constants only, but reads {running}, which is computed at run time")
-    else:
-        _check_finite(builder, node)
-        first = len(builder.nodes)
-        IMPORTERS[node.op_type](node, builder)
-        _check_sizes(builder, first)
-        _fold_new_nodes(builder, first)
-    if node.op_type == "QuantizeLinear" and not constant:
+    constants = [builder.value(value) is not None for value in node.inputs if value]
+    folds = bool(constants) and all(constants)
+    with np.errstate(all="ignore"):  # what is not finite is reported where it is read
+        if folds and node.op_type in FOLDERS:
+            FOLDERS[node.op_type](node, builder)
+        else:
+            _emit(builder, node)
+    if node.op_type == "QuantizeLinear" and not folds:
         state.quantized.update(node.outputs)
+
+
+def _emit(builder: Builder, node: SourceNode) -> None:
+    """Run the importer of a node and evaluate what of it reads only constants. Raises Unsupported."""
+    if node.op_type not in IMPORTERS:
+        running = next((value for value in node.inputs if value and builder.value(value) is None), "nothing")
+        raise Unsupported(f"it is supported on constants only, but reads {running}, which is computed at run time")
+    _check_finite(builder, node)
+    first = len(builder.nodes)
+    IMPORTERS[node.op_type](node, builder)
+    _check_sizes(builder, first)
+    _fold_new_nodes(builder, first)
 
 
 def _with_read_outputs(node: SourceNode, live: frozenset[str]) -> SourceNode:

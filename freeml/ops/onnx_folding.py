@@ -80,8 +80,7 @@ def _elementwise(function: Function) -> Importer:
     def folder(node: SourceNode, builder: Builder) -> None:
         arrays = [constant(builder, name) for name in node.inputs]
         broadcast_shape([array.shape for array in arrays])
-        with np.errstate(all="ignore"):
-            set_constant(builder, node.outputs[0], function(*arrays))
+        set_constant(builder, node.outputs[0], function(*arrays))
 
     return folder
 
@@ -125,8 +124,7 @@ def _set_cast(node: SourceNode, builder: Builder, dtype: np.dtype[Any]) -> None:
     array = constant(builder, node.inputs[0])
     if array.dtype.kind == "f" and dtype.kind in "iu" and not np.all(np.isfinite(array)):
         raise Unsupported(f"{node.inputs[0]} holds NaN or infinity, which has no integer")
-    with np.errstate(all="ignore"):
-        set_constant(builder, node.outputs[0], array.astype(dtype))
+    set_constant(builder, node.outputs[0], array.astype(dtype))
 
 
 def fold_concat(node: SourceNode, builder: Builder) -> None:
@@ -187,8 +185,7 @@ def fold_reduce_prod(node: SourceNode, builder: Builder) -> None:
     if not axes and node.int("noop_with_empty_axes", 0) != 0:
         set_constant(builder, node.outputs[0], array)
         return
-    with np.errstate(all="ignore"):
-        product = np.prod(array, axis=axes or None, keepdims=node.int("keepdims", 1) != 0, dtype=array.dtype)
+    product = np.prod(array, axis=axes or None, keepdims=node.int("keepdims", 1) != 0, dtype=array.dtype)
     set_constant(builder, node.outputs[0], np.asarray(product))
 
 

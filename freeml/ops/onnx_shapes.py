@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from typing import Literal
 
 from freeml.ir.types import Array, Shape, element_count
 from freeml.ops.concat import Concat
@@ -15,6 +16,8 @@ from freeml.ops.reshape import Reshape
 from freeml.ops.resize import Resize
 from freeml.ops.slice import Slice
 from freeml.ops.transpose import Transpose
+
+PAD_MODES: tuple[Literal["constant", "edge", "reflect", "wrap"], ...] = ("constant", "edge", "reflect", "wrap")
 
 
 def optional_axes(node: SourceNode, builder: Builder, index: int = 1) -> tuple[int, ...] | None:
@@ -246,9 +249,9 @@ def import_pad(node: SourceNode, builder: Builder) -> None:
     axes = distinct_axes(tuple(range(len(shape))) if given is None else given, len(shape))
     if len(amounts) != 2 * len(axes):
         raise Unsupported(f"expected {2 * len(axes)} pads, two for each axis, found {len(amounts)}")
-    mode = node.str("mode", "constant")
-    if mode not in ("constant", "edge", "reflect", "wrap"):
-        raise Unsupported(f"attribute mode: expected constant, edge, reflect or wrap, found {mode}")
+    mode = next((known for known in PAD_MODES if known == node.str("mode", "constant")), None)
+    if mode is None:
+        raise Unsupported(f"attribute mode: expected one of {', '.join(PAD_MODES)}, found {node.str('mode')}")
     pads = [(0, 0)] * len(shape)
     for i, axis in enumerate(axes):
         pads[axis] = (amounts[i], amounts[len(axes) + i])

@@ -56,9 +56,7 @@ def compare(model: onnx.ModelProto, *, samples: int = 3, rtol: float = 1e-4, ato
     """Import the model and hold the float path, in double precision, against onnxruntime. Returns the graph."""
     graph = import_model(model, None)
     rng = np.random.default_rng(7)
-    data = {
-        name: rng.normal(size=(samples, *graph.types[name].shape)).astype(np.float32) for name in graph.inputs
-    }
+    data = {name: rng.normal(size=(samples, *graph.types[name].shape)).astype(np.float32) for name in graph.inputs}
     values = execute(graph, {name: array.astype(np.float64) for name, array in data.items()})
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -147,7 +148,7 @@ def test_external_data_out_of_reach(tmp_path: Path, location: str, entries: dict
     externalize(model, location, **entries)
     with pytest.raises(ModelFileError, match=message) as caught:
         import_onnx(save(folder, model))
-    assert "tensor w" in str(caught.value)
+    assert re.search("tensor (name: )?w", str(caught.value))
 
 
 def test_external_data_at_an_absolute_path(tmp_path: Path) -> None:
@@ -191,14 +192,14 @@ def test_opsets_out_of_reach() -> None:
 def test_a_file_format_from_the_future() -> None:
     model = small()
     model.ir_version = 99
-    with pytest.raises(ModelFileError, match="IR version 99.*upgrade onnx"):
+    with pytest.raises(ModelFileError, match=r"IR version 99.*upgrade onnx"):
         import_model(model, None)
 
 
 def test_broken_structure_is_named() -> None:
     model = small()
     model.graph.node[1].input[0] = "nowhere"
-    with pytest.raises(ModelFileError, match="not valid ONNX.*nowhere"):
+    with pytest.raises(ModelFileError, match=r"not valid ONNX.*nowhere"):
         import_model(model, None)
 
 
@@ -299,7 +300,7 @@ def test_a_fixed_batch_can_be_kept_and_a_nameless_one_becomes_1() -> None:
 def test_integer_inputs() -> None:
     model = build([node("Cast", "x", "f", to=TensorProto.FLOAT), node("Relu", "f", "y")], {"x": ("N", 3)}, ["y"])
     model.graph.input[0].type.tensor_type.elem_type = TensorProto.UINT8
-    with pytest.raises(UnsupportedModelError, match="input x: expected floats, found uint8.*float input"):
+    with pytest.raises(UnsupportedModelError, match=r"input x: expected floats, found uint8.*float input"):
         import_model(model, None)
 
 
@@ -322,7 +323,8 @@ def test_weights_that_are_not_finite(bad: float) -> None:
 
 def test_products_that_are_not_finite() -> None:
     """alpha * w beyond float32: found although no tensor of the file is to blame."""
-    model = build([node("Gemm", "x w", "y", alpha=1e30)], {"x": ("N", 2)}, ["y"], {"w": np.full((2, 2), 1e30, np.float32)})
+    constants = {"w": np.full((2, 2), 1e30, dtype=np.float32)}
+    model = build([node("Gemm", "x w", "y", alpha=1e30)], {"x": ("N", 2)}, ["y"], constants)
     with pytest.raises(UnsupportedModelError, match=r"tensor y.weights holds inf at index \[0, 0\]"):
         import_model(model, None)
 
@@ -368,7 +370,7 @@ def test_outputs_that_need_no_net() -> None:
     ],
 )  # fmt: skip
 def test_nodes_that_cannot_be_honoured(nodes: list[onnx.NodeProto], constants: dict[str, object], message: str) -> None:
-    outputs = [name for name in nodes[-1].output]
+    outputs = list(nodes[-1].output)
     with pytest.raises(UnsupportedModelError, match=message) as caught:
         import_model(build(nodes, {"x": ("N", 3, 4, 4)}, outputs, constants), None)  # type: ignore[arg-type]
     assert f"{nodes[0].op_type}_0" in str(caught.value)

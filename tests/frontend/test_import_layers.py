@@ -72,7 +72,13 @@ def test_gemm_transposes_its_activation() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "weights"),
-    [(("N", 6), (6, 4)), (("N", 5, 6), (6, 4)), (("N", 2, 5, 6), (6, 4)), (("N", 5, 6), (6,)), (("N", 5, 6), (1, 6, 4))],
+    [
+        (("N", 6), (6, 4)),
+        (("N", 5, 6), (6, 4)),
+        (("N", 2, 5, 6), (6, 4)),
+        (("N", 5, 6), (6,)),
+        (("N", 5, 6), (1, 6, 4)),
+    ],
 )
 def test_matmul_constant_right(shape: tuple[int, ...], weights: tuple[int, ...]) -> None:
     graph = compare(build([node("MatMul", "x w", "y")], {"x": shape}, ["y"], {"w": normal(*weights)}))
@@ -80,7 +86,8 @@ def test_matmul_constant_right(shape: tuple[int, ...], weights: tuple[int, ...])
 
 
 @pytest.mark.parametrize(
-    ("shape", "weights"), [(("N", 5, 6), (3, 5)), (("N", 2, 5, 6), (3, 5)), (("N", 5, 6), (5,)), (("N", 5, 6), (1, 3, 5))]
+    ("shape", "weights"),
+    [(("N", 5, 6), (3, 5)), (("N", 2, 5, 6), (3, 5)), (("N", 5, 6), (5,)), (("N", 5, 6), (1, 3, 5))],
 )
 def test_matmul_constant_left(shape: tuple[int, ...], weights: tuple[int, ...]) -> None:
     compare(build([node("MatMul", "w x", "y")], {"x": shape}, ["y"], {"w": normal(*weights)}))
@@ -126,7 +133,14 @@ def test_activation(op_type: str, attributes: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(
     ("inputs", "low", "high"),
-    [("x l h", 0, 6), ("x l", -1, None), ("x - h", None, 1), ("x l h", 2, 1), ("x l h", -np.inf, 0.5), ("x", None, None)],
+    [
+        ("x l h", 0, 6),
+        ("x l", -1, None),
+        ("x - h", None, 1),
+        ("x l h", 2, 1),
+        ("x l h", -np.inf, 0.5),
+        ("x", None, None),
+    ],
 )
 def test_clip(inputs: str, low: float | None, high: float | None) -> None:
     bounds = {"l": low, "h": high}
@@ -164,7 +178,7 @@ def test_arithmetic_of_activations(op_type: str) -> None:
 
 def test_sum_of_three_and_of_one() -> None:
     nodes = [node("Sum", "a b c", "s"), node("Sum", "s", "t"), node("Relu", "t", "y")]
-    graph = compare(build(nodes, {name: ("N", 3) for name in "abc"}, ["y"]))
+    graph = compare(build(nodes, dict.fromkeys("abc", ("N", 3)), ["y"]))
     assert kinds(graph) == ["Add", "Add", "Clip"]
 
 
@@ -192,9 +206,7 @@ def test_pool(op_type: str, attributes: dict[str, Any]) -> None:
     known = {k: v for k, v in attributes.items() if op_type == "AveragePool" or k != "count_include_pad"}
     compare(build([node(op_type, "x", "y", **known)], {"x": ("N", 3, 7, 8)}, ["y"]))
     compare(
-        build(
-            [node(op_type, "x", "y", **{k: _first_axis(v) for k, v in known.items()})], {"x": ("N", 3, 7)}, ["y"]
-        )
+        build([node(op_type, "x", "y", **{k: _first_axis(v) for k, v in known.items()})], {"x": ("N", 3, 7)}, ["y"])
     )
 
 
@@ -225,7 +237,9 @@ def test_softmax(op_type: str, opset: int, attributes: dict[str, int], shape: tu
     compare(build([node(op_type, "x", "y", **attributes)], {"x": shape}, ["y"], opset=opset))
 
 
-@pytest.mark.parametrize("attributes", [{"axis": 1}, {"axis": -1, "keepdims": 0}, {}, {"axis": 2, "select_last_index": 1}])
+@pytest.mark.parametrize(
+    "attributes", [{"axis": 1}, {"axis": -1, "keepdims": 0}, {}, {"axis": 2, "select_last_index": 1}]
+)
 def test_argmax(attributes: dict[str, int]) -> None:
     nodes = [node("ArgMax", "x", "y", **attributes)]
     graph = compare(build(nodes, {"x": ("N", 3, 4)}, ["y"], output_type=TensorProto.INT64))

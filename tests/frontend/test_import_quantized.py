@@ -192,7 +192,8 @@ def test_refusals(nodes: list[onnx.NodeProto], message: str) -> None:
 
 
 def test_narrow_weights_are_refused_by_name() -> None:
-    model = build([node("DequantizeLinear", "w s", "wd"), node("MatMul", "x wd", "y")], {"x": ("N", 4)}, ["y"], opset=21)
+    nodes = [node("DequantizeLinear", "w s", "wd"), node("MatMul", "x wd", "y")]
+    model = build(nodes, {"x": ("N", 4)}, ["y"], opset=21)
     weights = onnx.helper.make_tensor("w", onnx.TensorProto.INT4, [4, 2], [1] * 8)
     model.graph.initializer.extend([weights, numpy_helper.from_array(np.float32(1), "s")])
     with pytest.raises(UnsupportedModelError, match="tensor w: element type int4 is not supported"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
 
@@ -37,7 +38,7 @@ def test_linker_script_has_the_memories_of_the_board(board: Board):
 @boards
 def test_memories_do_not_overlap(board: Board):
     ordered = sorted(board.memories, key=lambda memory: memory.start)
-    assert all(left.end <= right.start for left, right in zip(ordered, ordered[1:], strict=False))
+    assert all(left.end <= right.start for left, right in pairwise(ordered))
 
 
 @boards

@@ -1,5 +1,5 @@
-"""A plain MSP430 interpreter for the tests of this folder: base instructions, the multiplier's 16 x 16 and 32 x 32 unsigned
-and signed products, nothing else. It runs what LLVM emits, slowly, and counts no cycles.
+"""A plain MSP430 interpreter for the tests of this folder: base instructions and multiplier products, nothing else.
+It runs what LLVM emits, slowly, and counts no cycles.
 
 Source: SLAU367, chapter "CPUX" (instruction formats, addressing modes, constant generators, status bits).
 """
@@ -156,7 +156,8 @@ class Cpu:
         if operation == 10:
             raise AssertionError("DADD is not modelled")
         result = {
-            4: source, 11: source & value, 12: value & ~source, 13: value | source, 14: value ^ source, 15: value & source,
+            4: source, 11: source & value, 12: value & ~source, 13: value | source,
+            14: value ^ source, 15: value & source,
         }[operation]  # fmt: skip
         if operation in (11, 14, 15):
             both_negative = operation == 14 and bool(source & value & top)

@@ -125,17 +125,16 @@ def test_a_warning_stops_the_build(board: Board, toolchain: Toolchain, statement
 @each_toolchain
 def test_a_firmware_too_large_for_the_memory_does_not_link(board: Board, toolchain: Toolchain, tmp_path: Path):
     folder = emit_tiny(tmp_path / "fw", board)
-    model = folder / "model.c"
-    declaration = "const int8_t weights[FM_INPUT_0_LENGTH] ="
-    # The 16-bit targets cannot even express one object larger than their address space: several are needed.
+    # An address space of 16 bits cannot hold one object of that size: it takes several.
     count = board.near_nv.size_bytes // 30000 + 1
-    large = "".join(
-        f"extern const int8_t large_{i}[30000];\nFM_WEIGHTS const int8_t large_{i}[30000] = {{1}};\n"
-        for i in range(count)
-    )
-    uses = "".join(f"    arena[0] = (int8_t)(arena[0] ^ large_{i}[(unsigned char)arena[1]]);\n" for i in range(count))
-    text = model.read_text().replace(f"FM_WEIGHTS {declaration}", f"{large}FM_WEIGHTS {declaration}")
-    model.write_text(text.replace("    const int32_t sum", f"{uses}    const int32_t sum"))
+    names = [f"large_{number}" for number in range(count)]
+    with (folder / "weights.h").open("a") as header:
+        header.writelines(f"extern const int8_t {name}[30000];\n" for name in names)
+    with (folder / "weights.c").open("a") as definitions:
+        definitions.writelines(f"FM_WEIGHTS const int8_t {name}[30000] = {{1}};\n" for name in names)
+    model = folder / "model.c"
+    uses = "".join(f"    arena[0] = (int8_t)(arena[0] ^ {name}[(unsigned char)arena[1]]);\n" for name in names)
+    model.write_text(model.read_text().replace("    const int32_t sum", f"{uses}    const int32_t sum"))
     with pytest.raises(ToolchainError, match=rf"linking firmware\.elf failed(?s:.*){board.near_nv.name}"):
         build(toolchain, board, folder, tmp_path / "firmware.elf")
 

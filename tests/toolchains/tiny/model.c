@@ -3,12 +3,11 @@
 #include "fm_port.h"
 
 #include "fm_kernels.h"
+#include "weights.h"
 
 #define SCRATCH 100
 
 FM_ARENA static int8_t arena[FM_INPUT_0_LENGTH + FM_OUTPUT_0_LENGTH];
-extern const int8_t weights[FM_INPUT_0_LENGTH];
-FM_WEIGHTS const int8_t weights[FM_INPUT_0_LENGTH] = {5, 6, 7, 8, -1, -2, 3, 90};
 
 /* An initialised variable: startup must copy it. */
 extern volatile int16_t divisor;
