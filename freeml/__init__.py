@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from freeml.errors import FreemlError
-from freeml.version import VERSION as __version__
+from freeml.version import VERSION
 
 if TYPE_CHECKING:
     from freeml.artifact import Artifact
     from freeml.inspection import Inspection
     from freeml.ir.types import Array
+
+__version__ = VERSION
 
 __all__ = ["Artifact", "FreemlError", "__version__", "compile", "inspect", "load"]
 
@@ -39,9 +41,9 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
 ) -> Artifact:
     """Compile an ONNX file for a board; write the firmware folder `out` when given.
 
-    `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train (n,)
-    integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the accuracy
-    is unverified. `ranges` None tries every method and keeps the best. Every error is a FreemlError.
+    `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
+    (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the
+    accuracy is unverified. `ranges` None tries every method and keeps the best. Every error is a FreemlError.
     """
     from freeml.pipeline import Options, compile_model
 

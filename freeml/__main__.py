@@ -1,7 +1,6 @@
-"""`python -m freeml` is `freeml`."""
-
-from __future__ import annotations
+"""`python -m freeml`."""
 
 from freeml.cli import main
 
-main(prog_name="freeml")
+if __name__ == "__main__":
+    main()

@@ -51,8 +51,8 @@ class Library:
 def build_firmware(folder: Path, toolchain: str | None = None) -> Firmware:
     """Build the firmware in a compiled folder into its build/.
 
-    Raises ArtifactError for other folders, ToolchainError when it does not build, and DoesNotFitError when the image was
-    built but its variables and stack exceed the board (an image too large for the flash does not link).
+    Raises ArtifactError for other folders, ToolchainError when it does not build, and DoesNotFitError when the image
+    was built but its variables and stack exceed the board (an image too large for the flash does not link).
     """
     artifact = load(folder)
     board = artifact.board

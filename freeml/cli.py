@@ -32,19 +32,27 @@ TRACEBACK = "FREEML_TRACEBACK"
 class Group(click.Group):
     """Maps errors to exit statuses, in one place for all commands."""
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:  # noqa: ANN401 - click's own signature
-        """Run a command line and exit."""
+    def main(  # type: ignore[override]  # click's overloads say no more than this
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        **extra: Any,  # noqa: ANN401
+    ) -> Any:  # noqa: ANN401
+        """Run a command line and exit, or return where `standalone_mode` is off."""
         arguments = list(sys.argv[1:] if args is None else args)
 
         def call() -> object:
-            return super(Group, self).main(arguments, *rest, standalone_mode=False, **extra)
+            run = super(Group, self).main
+            return run(arguments, prog_name, complete_var, standalone_mode=False, **extra)
 
         if not standalone_mode:
             return call()
         sys.exit(exit_status(call, as_json="--json" in arguments))
 
     def invoke(self, ctx: click.Context) -> Any:  # noqa: ANN401 - click's own signature
-        """Run the command; a reader that went away is noticed here, before click makes an exit status of its own of it."""
+        """Run the command; a reader that went away is noticed here, before click makes an exit status of it."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:

@@ -65,13 +65,13 @@ def compile_model(
     model: Path,
     *,
     options: Options,
-    data: Path | None = None,
+    data: Path | Mapping[str, Array] | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
-    The test part of the data is read once, for the accuracy of the report; calibration sees the training part only.
+    `data` is a .npz file, or its arrays by name. The test part of the data is read once, for the accuracy of the report; calibration sees the training part only.
     """
     say = progress or (lambda _: None)
     board = get_board(options.target)

@@ -12,7 +12,7 @@ from freeml.commands.options import folder_argument, json_option
 @click.command("build")
 @folder_argument
 @click.option("--toolchain", help="zig, clang or gcc.  [default: the first found]")
-@click.option("--host", is_flag=True, help="Build a library for this machine instead (host/batch.h says how to call it).")
+@click.option("--host", is_flag=True, help="Build a library for this machine instead (see host/batch.h).")
 @json_option
 def build_command(folder: Path, toolchain: str | None, host: bool, as_json: bool) -> None:
     """Build the firmware in DIR, a folder that freeml compile wrote.

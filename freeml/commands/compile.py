@@ -16,10 +16,12 @@ STEPS = {"import": 1, "quantize": 8, "plan": 1, "emit": 1, "build": 6, "evaluate
 @click.command("compile")
 @model_argument
 @click.option("--target", default="msp430", show_default=True, help="Board: msp430 or apollo4.")
-@click.option("--data", type=PATH, help="Data set (.npz: x_train, y_train, x_test, y_test) to calibrate and score on.")
+@click.option("--data", type=PATH, help="Data set (.npz: x_train, y_train, x_test, y_test).")
 @click.option("--out", type=PATH, metavar="DIR", help="Folder for the firmware.  [default: MODEL-TARGET]")
-@click.option("--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="Activations' width.")
-@click.option("--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True, help="Weights' width.")
+@click.option(
+    "--precision", type=click.Choice(PRECISIONS), default="int8", show_default=True, help="Width of activations."
+)
+@click.option("--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True, help="Width of weights.")
 @click.option("--ranges", type=click.Choice(RANGES), help="How ranges are chosen.  [default: the best on calibration]")
 @click.option("--toolchain", help="The board's compiler: zig, clang or gcc.  [default: the first found]")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")

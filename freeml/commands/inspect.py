@@ -16,8 +16,8 @@ from freeml.commands.options import json_option, model_argument
 def inspect_command(model: Path, target: str | None, as_json: bool) -> None:
     """Show what an ONNX MODEL consists of, what is not supported and why, and whether it would fit.
 
-    Nothing is built and no data is needed: the bytes are those of the int8 net's memory plan, an estimate that leaves out
-    code and stack. The exit status is 0 for every readable model, supported or not.
+    Nothing is built and no data is needed: the bytes are those of the int8 net's memory plan, an estimate that leaves
+    out code and stack. The exit status is 0 for every readable model, supported or not.
 
     \b
     Example:

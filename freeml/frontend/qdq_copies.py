@@ -37,9 +37,7 @@ def copied(op: QCopy, at: Site) -> str:
 
     repeated = [axis for axis in left if repeats(tables[axis], extents[axis]) > 1]
     if repeated:
-        scales = [
-            repeats(t, n) if axis in repeated else 1 for axis, (t, n) in enumerate(zip(tables, extents, strict=True))
-        ]
+        scales = [repeats(tables[axis], extents[axis]) if axis in repeated else 1 for axis in range(len(order))]
         real = at.emit(
             "Resize", real, "", at.constant("scales", np.array(scales, dtype=np.float32)),
             mode="nearest", coordinate_transformation_mode="asymmetric", nearest_mode="floor",
@@ -106,8 +104,8 @@ def _filled(op: QCopy, at: Site, real: str, tables: tuple[Table, ...]) -> str:
             pads[axis] = (before, len(m.indices) - before - len(table))
     if not pads:
         return real
-    value = np.float32((op.fill - at.y.zero_point) * at.y.scale)
-    return at.emit("Pad", real, _pads(at, pads, len(op.maps)), at.constant("fill", value))
+    fill = at.number("fill", (op.fill - at.y.zero_point) * at.y.scale)
+    return at.emit("Pad", real, _pads(at, pads, len(op.maps)), fill)
 
 
 def keeps_batch(op: QCopy, shape: Shape) -> bool:

@@ -1,7 +1,7 @@
 """The float operators that say in ONNX what each integer operator computes, before its result is rounded.
 
-`float_form(op, site)` appends them and returns the tensor to be quantized. Per-channel factors are read off the fixed-point
-multipliers, so the file describes the arithmetic of the board and not the floats it was made from.
+`float_form(op, site)` appends them and returns the tensor to be quantized. Per-channel scales are read off the
+fixed-point multipliers, so the file describes the arithmetic of the board and not the floats it was made from.
 """
 
 from __future__ import annotations
@@ -118,12 +118,12 @@ def without_ceil(window: Window, extents: Shape) -> tuple[tuple[int, int], ...]:
 
 
 def padded(at: Site, window: Window, value: float) -> tuple[str, tuple[tuple[int, int], ...]]:
-    """The input and the pads of a pool. Pads as long as the kernel, which ONNX pools refuse, become a Pad of their own."""
+    """Input and pads of a pool. Pads as long as the kernel, which onnxruntime refuses in pools, become a Pad."""
     pads = without_ceil(window, at.x(0).shape[2:])
     if all(max(pair) < kernel for pair, kernel in zip(pads, window.kernel, strict=True)):
         return at.real(0), pads
     amounts = at.ints("border", *onnx_pads(((0, 0), (0, 0), *pads)))
-    return at.emit("Pad", at.real(0), amounts, at.constant("fill", np.float32(value))), ((0, 0),) * len(pads)
+    return at.emit("Pad", at.real(0), amounts, at.number("fill", value)), ((0, 0),) * len(pads)
 
 
 @float_form.register
@@ -197,7 +197,7 @@ def _(op: QTable | QInterpolated, at: Site) -> str:
         return at.emit(function.kind, at.real(0))
     # rolled so that the integers themselves are the indices: Gather counts negative ones from the end
     values = at.writer.dequantized(
-        f"{at.label}.table", np.roll(table, x.qmin), y.dtype, np.float32(y.scale), zero_point=y.zero_point
+        f"{at.label}.table", np.roll(table, x.qmin), y.dtype, y.scale, zero_point=y.zero_point
     )
     return at.emit("Gather", values, at.emit("Cast", at.integers(0), to=_INT32))
 
@@ -206,12 +206,12 @@ _INT32 = 6  # onnx.TensorProto.INT32
 
 
 def known_function(table: Array, x: QType, y: QType) -> Pointwise | None:
-    """The ONNX function that a table over all integers of x holds, every entry within one unit of y; None for others."""
+    """The function whose values at every integer of x the table holds, to within one unit of y; None if unknown."""
     real = (np.arange(x.qmin, x.qmax + 1) - x.zero_point) * x.scale
 
     def error(function: Pointwise) -> Array:
         exact = round_half_up(function.function(real) / y.scale + y.zero_point)
-        return np.abs(np.clip(exact, y.qmin, y.qmax) - table)
+        return np.asarray(np.abs(np.clip(exact, y.qmin, y.qmax) - table))
 
     candidates: list[Pointwise] = [Sigmoid(), Tanh(), HardSwish(), *(HardSigmoid(alpha=a) for a in COMMON_SLOPES)]
     slope = (table - y.zero_point) * y.scale

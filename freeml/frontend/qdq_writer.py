@@ -58,7 +58,7 @@ class Writer:
     def quantize(self, value: str, real: str, output: str) -> None:
         """Round the float tensor `real` to the format of `value`; `output` names the rounded numbers as floats."""
         type_ = self.graph.types[value]
-        scale = self.constant(f"{value}.scale", np.float32(type_.scale))
+        scale = self.constant(f"{value}.scale", np.asarray(type_.scale, dtype=np.float32))
         zero_point = self.constant(f"{value}.zero_point", np.asarray(type_.zero_point, dtype=type_.dtype))
         integers = self.fresh(f"{value}.{type_.dtype}")
         self.node(value, "QuantizeLinear", [real, scale, zero_point], integers)
@@ -66,14 +66,21 @@ class Writer:
         self.integers[value], self.reals[value] = integers, output
 
     def dequantized(
-        self, base: str, integers: Array, dtype: QDType, scale: Array, *, zero_point: int = 0, axis: int | None = None
+        self,
+        base: str,
+        integers: Array,
+        dtype: QDType,
+        scale: float | Array,
+        *,
+        zero_point: int = 0,
+        axis: int | None = None,
     ) -> str:
-        """A constant held as integers. `scale` is float32: one number, or one for each index of `axis`."""
-        scale = np.asarray(scale, dtype=np.float32)
-        zeros = np.full(scale.shape, zero_point, dtype=dtype)
+        """A constant held as integers, as floats. `scale` is one number, or one for each index of `axis`."""
+        scales = np.asarray(scale, dtype=np.float32)
+        zeros = np.full(scales.shape, zero_point, dtype=dtype)
         inputs = [
             self.constant(f"{base}.{dtype}", integers.astype(dtype)),
-            self.constant(f"{base}.scale", scale),
+            self.constant(f"{base}.scale", scales),
             self.constant(f"{base}.zero_point", zeros),
         ]
         attributes = {} if axis is None else {"axis": axis}
@@ -124,7 +131,7 @@ class Site:
         if value in writer.graph.constants and value not in writer.reals:
             type_ = self.x(index)
             writer.reals[value] = writer.dequantized(
-                value, self.numbers(index), type_.dtype, np.float32(type_.scale), zero_point=type_.zero_point
+                value, self.numbers(index), type_.dtype, type_.scale, zero_point=type_.zero_point
             )
         return writer.reals[value]
 
@@ -140,6 +147,10 @@ class Site:
         """An initializer of int64 numbers: shapes, axes, pads."""
         return self.constant(suffix, np.array(values, dtype=np.int64))
 
+    def number(self, suffix: str, value: float) -> str:
+        """An initializer of one float32."""
+        return self.constant(suffix, np.asarray(value, dtype=np.float32))
+
     def emit(self, op_type: str, *inputs: str, **attributes: Any) -> str:  # noqa: ANN401 - what helper.make_node takes
         """Append a node on the way to the output; returns its output tensor."""
         output = self.writer.fresh(f"{self.stage.outputs[0]}.{op_type.lower()}")
@@ -151,7 +162,7 @@ class Site:
         if low == y.zero_point and low > y.qmin and high == y.qmax:
             return self.emit("Relu", real)
         bounds = [
-            "" if bound == open_ else self.constant(name, np.float32((bound - y.zero_point) * y.scale))
+            "" if bound == open_ else self.number(name, (bound - y.zero_point) * y.scale)
             for name, bound, open_ in (("min", low, y.qmin), ("max", high, y.qmax))
         ]
         if not any(bounds):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 
 from freeml.ir.graph import Op
+from freeml.ir.types import element_count
 from freeml.ops.averagepool import AveragePool
 from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported, spatial_pads
 from freeml.ops.maxpool import MaxPool
+from freeml.ops.onnx_shapes import distinct_axes, optional_axes
 from freeml.ops.onnx_values import check_pads, positive_ints
+from freeml.ops.reshape import Reshape
 from freeml.ops.windows import Window
 
 
@@ -45,6 +49,29 @@ def _global(average: bool) -> Importer:
     return importer
 
 
+def import_reduce_max(node: SourceNode, builder: Builder) -> None:
+    """ReduceMax over neighbouring axes is a MaxPool whose kernel covers them; reshapes bring other axes into place."""
+    x, out = node.inputs[0], node.outputs[0]
+    shape = builder.type(x).shape
+    axes = tuple(sorted(distinct_axes(optional_axes(node, builder) or (), len(shape))))
+    if not axes and node.int("noop_with_empty_axes", 0) != 0:
+        builder.alias(out, x)
+        return
+    axes = axes or tuple(range(len(shape)))
+    if not axes:
+        raise Unsupported("its input is a scalar")
+    if any(b - a != 1 for a, b in itertools.pairwise(axes)):
+        raise Unsupported(f"only neighbouring axes are supported, found {list(axes)}")
+    before, covered = element_count(shape[: axes[0]]), element_count(shape[axes[0] : axes[-1] + 1])
+    after = element_count(shape[axes[-1] + 1 :])
+    plane, pooled = builder.fresh(f"{out}.plane"), builder.fresh(f"{out}.pooled")
+    op = MaxPool(kernel=(covered, 1), strides=(1, 1), dilations=(1, 1), pads=((0, 0), (0, 0)))
+    builder.emit(Reshape(shape=(1, before, covered, after)), (x,), (plane,), node)
+    builder.emit(op, (plane,), (pooled,), node)
+    kept = (1,) * len(axes) if node.int("keepdims", 1) != 0 else ()
+    builder.emit(Reshape(shape=shape[: axes[0]] + kept + shape[axes[-1] + 1 :]), (pooled,), (out,), node)
+
+
 def _emit(node: SourceNode, builder: Builder, window: Window, average: bool) -> None:
     """The pool over these windows."""
     op: Op
@@ -73,4 +100,5 @@ IMPORTERS: Mapping[str, Importer] = {
     "GlobalAveragePool": _global(average=True),
     "GlobalMaxPool": _global(average=False),
     "MaxPool": _pool(average=False),
+    "ReduceMax": import_reduce_max,
 }

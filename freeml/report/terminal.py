@@ -3,39 +3,76 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from freeml.building import Firmware, Library
+    from freeml.inspection import Inspection
+    from freeml.sim.onnx_run import Difference
+    from freeml.verification import Verification
+
+Row = tuple[str, str, str]
 
 
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON object and nothing else on standard output."""
-    print(json.dumps(document, indent=2))  # noqa: T201
+    write(json.dumps(document, indent=2) + "\n")
+
+
+def write(text: str) -> None:
+    """Put text on standard output, whatever that is at the moment of the call."""
+    sys.stdout.write(text)
 
 
 @contextmanager
-def progress(*, quiet: bool) -> Iterator[Callable[[str], None]]:
-    """Shows the step under way on standard error, where that is a terminal."""
+def progress() -> Iterator[Callable[[str, float], None]]:
+    """Yields what to call with the step under way and the share (0..1) done before it.
+
+    Shown on standard error with the time left, where that is a terminal, and wiped away at the end.
+    """
     console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield lambda _: None
+    if not console.is_terminal:
+        yield lambda step, share: None
         return
-    with console.status("starting") as status:
-        yield lambda step: status.update(step)
+    columns = (
+        SpinnerColumn(), TextColumn("{task.description:<36}", markup=False), BarColumn(bar_width=24),
+        TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(compact=True),
+    )  # fmt: skip
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("start", total=1.0)
+        yield lambda step, share: bar.update(task, description=step, completed=share)
 
 
-def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; every column but the first is right-aligned."""
-    grid = Table(title=title, title_justify="left", header_style="bold")
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> None:
+    """Print a table; columns other than those numbered in `left` are right-aligned."""
+    grid = Table(title=Text(title), title_justify="left", header_style="bold")
     for index, column in enumerate(columns):
-        grid.add_column(column, justify="left" if index == 0 else "right", overflow="fold")
+        grid.add_column(Text(column), justify="left" if index in left else "right", overflow="fold")
     for row in rows:
-        grid.add_row(*row)
-    Console().print(grid)
+        grid.add_row(*map(Text, row))  # Text: brackets in a name are no markup
+    _show(grid)
+
+
+def line(text: str, style: str = "") -> None:
+    """Print one line of text as it is."""
+    _show(Text(text, style=style))
+
+
+def _show(item: Table | Text) -> None:
+    # Rendered first and written by us: rich would answer a closed pipe by ending the process itself.
+    console = Console()
+    with console.capture() as captured:
+        console.print(item, soft_wrap=isinstance(item, Text))
+    write(captured.get())
 
 
 def percent(share: float | None) -> str:
@@ -43,22 +80,140 @@ def percent(share: float | None) -> str:
     return "unverified" if share is None else f"{100 * share:.2f} %"
 
 
-def print_report(report: Mapping[str, Any], folder: Path) -> None:
-    """The figures of a compile."""
-    size, limits, accuracy, arena = report["bytes"], report["limits"], report["accuracy"], report["arena"]
+def size_rows(size: Mapping[str, int], limits: Mapping[str, int]) -> list[Row]:
+    """The bytes of a firmware against its board."""
     rows = [
-        ("accuracy, float", percent(accuracy["float"]), ""),
-        ("accuracy, integer", percent(accuracy["quantized"]), f"{accuracy['samples']} samples, {accuracy['split']}"),
-        ("weights", f"{size['weights']:,} B", f"{report['params']:,} parameters"),
+        ("weights", f"{size['weights']:,} B", ""),
         ("code", f"{size['code']:,} B", ""),
         ("test vectors", f"{size['vectors']:,} B", ""),
-        ("image + persistent data", f"{size['flash'] + size['nv']:,} B", f"of {limits['flash']:,} B"),
-        ("  of which persistent (activations)", f"{size['nv']:,} B", ""),
-        ("SRAM, stack estimate included", f"{size['sram']:,} B", f"of {limits['sram']:,} B"),
-        ("activations' arena", f"{arena['bytes']:,} B", f"lower bound {arena['lower_bound_bytes']:,} B"),
-        ("MACs", f"{report['macs']:,}", ""),
+        ("flash: image and persistent data", f"{size['flash'] + size['nv']:,} B", f"of {limits['flash']:,} B"),
     ]
-    table(f"{report['model']} on {report['target']} ({report['toolchain']})", ("", "value", ""), rows)
+    if size["nv"]:
+        rows.append(("  of which activations", f"{size['nv']:,} B", "not in the image"))
+    return [*rows, ("SRAM, with the stack's estimate", f"{size['sram']:,} B", f"of {limits['sram']:,} B")]
+
+
+def print_report(report: Mapping[str, Any], folder: Path) -> None:
+    """The figures of a compile."""
+    accuracy, arena, how = report["accuracy"], report["arena"], report["quantization"]
+    split = f"{accuracy['samples']:,} samples, {accuracy['split']}" if accuracy["samples"] else "no data"
+    rows = [
+        ("accuracy, float", percent(accuracy["float"]), split),
+        ("accuracy, integer", percent(accuracy["quantized"]), split),
+        *size_rows(report["bytes"], report["limits"]),
+        ("arena of the activations", f"{arena['bytes']:,} B", f"at least {arena['lower_bound_bytes']:,} B"),
+        ("parameters", f"{report['params']:,}", ""),
+        ("multiply-accumulates", f"{report['macs']:,}", ""),
+    ]
+    table(f"{report['model']} on {report['target']} (built by {report['toolchain']})", ("", "", ""), rows, left=(0, 2))
+    line(f"{how['precision']} by {how['chosen']}, calibrated on {how['calibration']}")
     for note in report["notes"]:
-        Console().print(f"note: {note}", style="yellow")
-    Console().print(f"written to {folder}")
+        line(f"note: {note}", "yellow")
+    line(f"written to {folder}")
+
+
+def _ports(found: Inspection) -> list[str]:
+    return [
+        f"{kind} {port.name}: {port.dtype} {_shape(port.shape)}"
+        for kind, ports in (("input", found.survey.inputs), ("output", found.survey.outputs))
+        for port in ports
+    ]
+
+
+def _shape(shape: Sequence[int | str] | None) -> str:
+    return "?" if shape is None else "x".join(str(extent) or "?" for extent in shape) or "scalar"
+
+
+def print_inspection(found: Inspection) -> None:
+    """What a model consists of."""
+    nodes = [
+        (
+            node.name, node.op_type, " ".join(map(_shape, node.shapes)),
+            f"{node.macs:,}" if node.macs else "", f"{node.params:,}" if node.params else "",
+            node.reason if node.supported else f"NOT SUPPORTED: {node.reason}",
+        )
+        for node in found.survey.nodes
+    ]  # fmt: skip
+    survey = found.survey
+    producer = f", written by {survey.producer}" if survey.producer else ""
+    line(f"{found.model}: {survey.name}, opset {survey.opset}{producer}", "bold")
+    for text in _ports(found):
+        line(text)
+    line("operators: " + ", ".join(f"{count} {name}" for name, count in survey.operators().items()))
+    table("nodes", ("name", "operator", "output", "MACs", "params", ""), nodes, left=(0, 1, 2, 5))
+    for problem in found.problems:
+        line(f"problem: {problem}", "red")
+    if not found.supported:
+        return
+    line(f"as compiled: {found.params:,} parameters, {found.macs:,} multiply-accumulates")
+    rows = [
+        (
+            estimate.title, f"{estimate.weights:,} B", f"{estimate.arena:,} B", f"{estimate.scratch:,} B",
+            f"{estimate.nv:,} of {estimate.limits.flash:,}", f"{estimate.sram:,} of {estimate.limits.sram:,}",
+            "would fit" if estimate.fits else "does not fit",
+        )
+        for estimate in found.estimates.values()
+    ]  # fmt: skip
+    columns = ("board", "weights", "arena", "scratch", "flash", "SRAM", "")
+    table("estimate for int8, without code and stack", columns, rows)
+
+
+def print_firmware(built: Firmware) -> None:
+    """The sections of an ELF file against its board."""
+    sections, size, limits = built.sections, built.bytes, built.limits
+    rows = [
+        ("instructions", f"{sections.text:,} B", ""),
+        ("constants", f"{sections.rodata:,} B", f"of which test vectors {size.vectors:,} B"),
+        ("weights", f"{sections.weights:,} B", ""),
+        ("initialised variables", f"{sections.data:,} B", ""),
+        ("other variables", f"{sections.bss:,} B", ""),
+        ("persistent data", f"{sections.nv:,} B", ""),
+        ("stack, estimated", f"{sections.stack:,} B", ""),
+        ("flash: image and persistent data", f"{size.flash + size.nv:,} B", f"of {limits.flash:,} B"),
+        ("SRAM: variables and stack", f"{size.sram:,} B", f"of {limits.sram:,} B"),
+    ]
+    table(f"{built.target}, built by {built.toolchain}", ("", "", ""), rows, left=(0, 2))
+    line(f"written to {built.elf}")
+
+
+def print_library(built: Library) -> None:
+    """Where the library is."""
+    line(f"built by {built.toolchain}, written to {built.library}")
+
+
+def _distance(what: str, found: Sequence[Difference]) -> list[Row]:
+    return [
+        (
+            f"{what}: {one.value}", f"{one.largest_steps:.2f} steps at most",
+            f"{one.mean_steps:.3f} on average, same class {percent(one.agreement)}",
+        )
+        for one in found
+    ]  # fmt: skip
+
+
+def print_verification(found: Verification) -> None:
+    """What agrees and what does not."""
+    labelled = found.accuracy.reference is not None
+    rows: list[Row] = [
+        ("values compared per sample", f"{found.layers:,}", f"{found.bytes:,} B"),
+        ("host C against reference", f"{found.mismatches:,} mismatches", f"in {len(found.differing)} values"),
+        *_distance("onnxruntime, quantized", found.quantized),
+        *_distance("onnxruntime, float model", found.original),
+    ]
+    if labelled:
+        rows += [
+            (f"accuracy, {name.replace('_', ', ')}", percent(share), "")
+            for name, share in found.as_dict()["accuracy"].items()
+            if share is not None
+        ]
+    table(f"{found.samples:,} samples ({found.split}): {'; '.join(found.executors)}", ("", "", ""), rows, left=(0, 2))
+    for note in found.notes:
+        line(f"note: {note}", "yellow")
+    for wrong in found.differing:
+        line(
+            f"mismatch: value {wrong.value}, sample {wrong.sample}, element {wrong.element}: "
+            f"expected {wrong.expected}, found {wrong.found} ({wrong.count:,} elements differ)",
+            "red",
+        )
+    if not found.mismatches:
+        line("the C equals the reference in every byte", "green")

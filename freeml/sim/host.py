@@ -14,7 +14,7 @@ from freeml.ir.graph import QGraph
 from freeml.ir.types import ITEM_BYTES, Array, QType
 from freeml.sim.trace import Trace, stored_values
 
-CHUNK = 256
+CHUNK_BYTES = 64 * 2**20
 DTYPE = {"int8": "<i1", "int16": "<i2", "int32": "<i4"}
 
 
@@ -29,8 +29,9 @@ def run_host(program: Path, graph: QGraph, inputs: Mapping[str, Array], *, every
     shown = (*stored_values(graph), *graph.outputs) if every_value else graph.outputs
     sizes = [graph.types[name].size * ITEM_BYTES[graph.types[name].dtype] for name in shown]
     parts: dict[str, list[Array]] = {}
-    for start in range(0, samples, CHUNK):
-        stop = min(samples, start + CHUNK)
+    chunk = max(1, CHUNK_BYTES // max(1, sum(sizes)))
+    for start in range(0, samples, chunk):
+        stop = min(samples, start + chunk)
         packed = [_bytes(inputs[name][start:stop], graph.types[name]) for name in graph.inputs]
         answer = _run(program, np.concatenate(packed, axis=1).tobytes(), "trace" if every_value else "run")
         expected = (stop - start) * sum(sizes)
@@ -42,7 +43,7 @@ def run_host(program: Path, graph: QGraph, inputs: Mapping[str, Array], *, every
             type_ = graph.types[name]
             block = np.ascontiguousarray(rows[:, position : position + size]).view(DTYPE[type_.dtype])
             position += size
-            if len(parts.get(name, ())) * CHUNK <= start:  # an output is shown twice: as a layer's value and at the end
+            if len(parts.get(name, ())) * chunk <= start:  # an output is shown twice: as a layer's value and at the end
                 parts.setdefault(name, []).append(block.reshape(stop - start, *type_.shape))
     return Trace(values={name: np.concatenate(chunks).astype(np.int64) for name, chunks in parts.items()})
 

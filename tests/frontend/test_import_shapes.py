@@ -161,6 +161,20 @@ def test_reduce_mean(opset: int, axes: tuple[int, ...] | None, keepdims: int) ->
     compare(build([node("ReduceMean", inputs, "y", **attributes)], {"x": MAP}, ["y"], constants, opset=opset))
 
 
+@pytest.mark.parametrize("opset", [11, 18])
+@pytest.mark.parametrize("axes", [(2, 3), (-1,), (1, 2), (0,), None])
+@pytest.mark.parametrize("keepdims", [0, 1])
+def test_reduce_max_is_a_pool(opset: int, axes: tuple[int, ...] | None, keepdims: int) -> None:
+    attributes: dict[str, Any] = {"keepdims": keepdims}
+    constants = {}
+    inputs = "x"
+    if axes is not None and opset < 18:
+        attributes["axes"] = list(axes)
+    elif axes is not None:
+        inputs, constants = "x a", {"a": ints(*axes)}
+    compare(build([node("ReduceMax", inputs, "y", **attributes)], {"x": MAP}, ["y"], constants, opset=opset))
+
+
 def test_reduce_mean_over_nothing() -> None:
     nodes = [node("ReduceMean", "x", "m", noop_with_empty_axes=1), node("Relu", "m", "y")]
     assert kinds(compare(build(nodes, {"x": MAP}, ["y"], opset=18))) == ["Clip"]
