@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,35 +101,35 @@ class Artifact:
         """
         check_output_folder(folder)
         try:
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            fresh = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+            in_place = folder.exists() and (folder.resolve() == Path.cwd() or folder.is_mount())
+            place = folder if in_place else folder.parent
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".freeml-", dir=place) as staging:
+                fresh, old = Path(staging) / "new", Path(staging) / "old"
+                write_files(self.files, fresh)
+                if in_place:  # a working directory or a mount point is filled anew, since it cannot be replaced
+                    old.mkdir()
+                    _move_all(
+                        [(path, old / path.name) for path in folder.iterdir() if path != Path(staging)]
+                        + [(path, folder / path.name) for path in fresh.iterdir()]
+                    )
+                else:
+                    _move_all(([(folder, old)] if folder.exists() else []) + [(fresh, folder)])
         except OSError as error:
             raise OutputFolderError(f"{folder}: cannot be written: {error.strerror}") from error
-        try:
-            fresh.chmod(0o755)
-            write_files(self.files, fresh)
-            _swap(fresh, folder)
-        except OSError as error:
-            raise OutputFolderError(f"{folder}: cannot be written: {error.strerror}") from error
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
 
 
-def _swap(fresh: Path, folder: Path) -> None:
-    """Put `fresh` in the place of `folder`; the earlier folder is removed only once the new one stands."""
-    if not folder.exists():
-        fresh.rename(folder)
-        return
-    old = Path(tempfile.mkdtemp(prefix=f".{folder.name}-old-", dir=folder.parent))
+def _move_all(moves: Sequence[tuple[Path, Path]]) -> None:
+    """Rename one after the other; when one fails, take back those before it."""
+    done: list[tuple[Path, Path]] = []
     try:
-        folder.rename(old / "folder")
-        try:
-            fresh.rename(folder)
-        except OSError:
-            (old / "folder").rename(folder)
-            raise
-    finally:
-        shutil.rmtree(old, ignore_errors=True)
+        for source, target in moves:
+            source.rename(target)
+            done.append((source, target))
+    except OSError:
+        for source, target in reversed(done):
+            target.rename(source)
+        raise
 
 
 def write_files(files: Mapping[str, bytes], folder: Path) -> None:
@@ -143,12 +142,15 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 def check_output_folder(folder: Path) -> None:
     """Raise OutputFolderError unless `folder` is absent, empty, or an earlier artifact."""
-    if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
-        raise OutputFolderError(
-            f"{folder}: expected a folder to write to, found a file or a link; choose another --out"
-        )
-    if not folder.exists() or not any(folder.iterdir()) or _is_artifact(folder):
-        return
+    try:
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            raise OutputFolderError(
+                f"{folder}: expected a folder to write to, found a file or a link; choose another --out"
+            )
+        if not folder.exists() or not any(folder.iterdir()) or _is_artifact(folder):
+            return
+    except OSError as error:
+        raise OutputFolderError(f"{folder}: cannot be looked into: {error.strerror}; choose another --out") from error
     raise OutputFolderError(
         f"{folder}: expected an empty folder or an earlier result of freeml, found other files; choose another --out"
     )

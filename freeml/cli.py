@@ -32,7 +32,7 @@ TRACEBACK = "FREEML_TRACEBACK"
 class Group(click.Group):
     """Maps errors to exit statuses, in one place for all commands."""
 
-    def main(  # type: ignore[override]  # click's overloads say no more than this
+    def main(
         self,
         args: Sequence[str] | None = None,
         prog_name: str | None = None,

@@ -10,13 +10,15 @@ from pathlib import Path
 from freeml.artifact import write_files
 from freeml.codegen.emit import firmware_files
 from freeml.codegen.program import CProgram
-from freeml.errors import DoesNotFitError
+from freeml.errors import DoesNotFitError, ToolchainError
 from freeml.report.figures import Bytes, Limits
 from freeml.targets import Board
 from freeml.toolchains import BuildResult, build, find
 
 LARGEST = 5
 OPTIMISE = "-Os"
+LINKER_OVERFLOW = ("will not fit in region", "overflowed by", "overflows by")
+"""What lld and GNU ld say when a memory is too small."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +35,9 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
     """Why constants and arena alone exceed a memory, whatever the code takes; None when they do not."""
     in_nv = program.arena_bytes if board.activations == "nv" else 0
     in_sram = program.scratch_bytes + (0 if board.activations == "nv" else program.arena_bytes)
-    if program.weight_bytes + in_nv > board.near_nv.size_bytes:
-        return (
-            f"weights and activations take {program.weight_bytes + in_nv:,} of {board.near_nv.size_bytes:,} bytes of "
-            f"{board.near_nv.name}"
-        )
+    near = sum(d.size_bytes for d in program.near_data) + in_nv
+    if near > board.near_nv.size_bytes:
+        return f"weights and activations take {near:,} of {board.near_nv.size_bytes:,} bytes of {board.near_nv.name}"
     if in_sram > board.sram_bytes:
         return f"activations and scratch take {in_sram:,} of {board.sram_bytes:,} bytes of SRAM"
     return None
@@ -78,9 +78,31 @@ def measure(generated: Mapping[str, str], program: CProgram, board: Board, toolc
     files.update(firmware_files(board.name))
     with tempfile.TemporaryDirectory(prefix="freeml-fit-") as folder:
         elf = Path(folder) / "firmware.elf"
-        result = build_firmware(files, board, toolchain, elf)
+        try:
+            result = build_firmware(files, board, toolchain, elf)
+        except ToolchainError as error:
+            if any(words in str(error) for words in LINKER_OVERFLOW):
+                raise does_not_fit("code and constants exceed a memory when linked", program, board) from error
+            raise
+        check_far(elf, program)
         image = elf.read_bytes()
     return Measured(elf=image, toolchain=result.toolchain, bytes=account(result, program), limits=board_limits(board))
+
+
+def check_far(elf: Path, program: CProgram) -> None:
+    """Raise ToolchainError when the linker did not put far constants at the addresses that the code reads them from."""
+    if not program.far_data:
+        return
+    from elftools.elf.elffile import ELFFile
+    from elftools.elf.sections import SymbolTableSection
+
+    expected = {part.name: part.address for data in program.far_data for part in data.parts}
+    with elf.open("rb") as stream:
+        table = ELFFile(stream).get_section_by_name(".symtab")
+        symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
+        found = {symbol.name: int(symbol["st_value"]) for symbol in symbols if symbol.name in expected}
+    if found != expected:
+        raise ToolchainError(f"the linker moved far constants: expected {expected}, found {found}; use another --toolchain")
 
 
 def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:
@@ -89,7 +111,7 @@ def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:
     vectors = program_or_vectors if isinstance(program_or_vectors, int) else vector_bytes(program_or_vectors)
     scratch = 0 if isinstance(program_or_vectors, int) else program_or_vectors.scratch_bytes
     return Bytes(
-        weights=sizes.weights, code=sizes.code - vectors, vectors=vectors, flash=sizes.flash, sram=sizes.sram,
+        weights=sizes.weights + sizes.far, code=sizes.code - vectors, vectors=vectors, flash=sizes.flash, sram=sizes.sram,
         stack=sizes.stack, scratch=scratch, nv=sizes.nv,
     )  # fmt: skip
 
@@ -101,7 +123,7 @@ def vector_bytes(program: CProgram, count: int = 1) -> int:
 
 def board_limits(board: Board) -> Limits:
     """The memories a firmware may fill."""
-    return Limits(flash=board.near_nv.size_bytes, sram=board.sram_bytes)
+    return Limits(flash=board.nv_bytes, sram=board.sram_bytes)
 
 
 def require_fit(built: Measured, program: CProgram, board: Board) -> None:

@@ -27,6 +27,7 @@ from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, plan_memory
+from freeml.plan.placement import far_addresses
 from freeml.quant.choose import Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, quantize_input
@@ -34,6 +35,7 @@ from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
 from freeml.report import figures
 from freeml.sim.trace import run_reference
+from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.version import VERSION
 
@@ -71,7 +73,8 @@ def compile_model(
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
-    `data` is a .npz file, or its arrays by name. The test part of the data is read once, for the accuracy of the report; calibration sees the training part only.
+    `data` is a .npz file, or its arrays by name. Its test part is read once, for the accuracy of the report; calibration
+    sees the training part only.
     """
     say = progress or (lambda _: None)
     board = get_board(options.target)
@@ -87,7 +90,7 @@ def compile_model(
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    qgraph, memory, program = lower_graph(choice.qgraph)
+    qgraph, memory, program = lower_graph(choice.qgraph, board)
     say("emit")
     generated = emit(program, stamp=stamp(model, options), vectors=test_vectors(qgraph, calibration))
     say("build")
@@ -149,11 +152,16 @@ def quantize_graph(
     return choose_widths(graph, calibration, start=choice, drop=drop, weight_bits=options.weight_bits)
 
 
-def lower_graph(qgraph: QGraph) -> tuple[QGraph, MemoryPlan, CProgram]:
-    """Layout, memory and C program of an integer graph."""
+def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:
+    """Layout, memory and C program of an integer graph; for a board, with constants placed where it has room."""
     planned = to_channels_last(qgraph)
     memory = plan_memory(planned)
-    return planned, memory, lower(planned, memory)
+    program = lower(planned, memory)
+    if board is None:
+        return planned, memory, program
+    near_bytes = program.weight_bytes + (memory.arena_bytes if board.activations == "nv" else 0)
+    far = far_addresses(planned, board, near_bytes)
+    return planned, memory, lower(planned, memory, far) if far else program
 
 
 def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:

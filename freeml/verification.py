@@ -30,28 +30,21 @@ from freeml.toolchains import find_host
 RANDOM_SAMPLES = 100
 CHUNK = 128
 QDQ = "model.qdq.onnx"
+ORT_QUANTIZED, ORT_FLOAT = "onnxruntime_quantized", "onnxruntime_float"
 
 Progress = Callable[[str, float], None]
 """Told the step under way and the share (0..1) that is done before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Accuracy:
-    """Share of right answers (0..1) on labelled samples; None where there are no labels or nothing was run."""
-
-    reference: float | None
-    host: float | None
-    onnxruntime_quantized: float | None
-    onnxruntime_float: float | None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What a verification found.
 
-    `layers` is the number of stored values compared per sample. `mismatches` counts the elements that differ,
-    `differing` holds the first of every value that does, in order of execution. `quantized` and `original` are the
-    distances of the reference's outputs from onnxruntime's, empty where that was not run.
+    `executors` are what was run: the reference, the host's C, and what of onnxruntime there is. `layers` is the number
+    of stored values compared per sample, `bytes` their size. `mismatches` counts the elements that differ between host
+    and reference; `first_mismatches` holds the first of every value that does, in order of execution. `accuracy` is the
+    share of right answers (0..1) by executor, None without labels. `differences` are the distances of the reference's
+    outputs from those of the other executors of real numbers.
     """
 
     samples: int
@@ -59,11 +52,12 @@ class Verification:
     layers: int
     bytes: int
     executors: tuple[str, ...]
+    toolchain: str
+    sanitized: bool
     mismatches: int
-    differing: tuple[Mismatch, ...]
-    accuracy: Accuracy
-    quantized: tuple[Difference, ...]
-    original: tuple[Difference, ...]
+    first_mismatches: tuple[Mismatch, ...]
+    accuracy: Mapping[str, float | None]
+    differences: Mapping[str, tuple[Difference, ...]]
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -120,7 +114,6 @@ def verify(
     with tempfile.TemporaryDirectory(prefix="freeml-verify-") as scratch:
         show("build", 0.02)
         program = artifact.build_host(Path(scratch), toolchain=toolchain, sanitize=sanitize)
-        executors = ["reference", f"host ({compiler}{', sanitized' if sanitize else ''})"]
         reference, host, differing = _bit_exact(graph, program, chosen, show)
     found: dict[str, dict[str, Array]] = {}
     notes = []
@@ -128,14 +121,12 @@ def verify(
         notes.append("onnxruntime is not installed, so it was not compared with: pip install 'freeml[verify]'")
     else:
         show("onnxruntime", 0.9)
-        executors.append("onnxruntime, quantized")
-        found["quantized"] = run_onnx(_quantized_model(artifact), chosen.real)
+        found[ORT_QUANTIZED] = run_onnx(_quantized_model(artifact), chosen.real)
         if model is not None:
-            executors.append("onnxruntime, float")
-            found["float"] = run_onnx(model, chosen.real)
+            found[ORT_FLOAT] = run_onnx(model, chosen.real)
 
-    def accuracy(outputs: Mapping[str, Array] | None) -> float | None:
-        if chosen.labels is None or outputs is None:
+    def accuracy(outputs: Mapping[str, Array]) -> float | None:
+        if chosen.labels is None:
             return None
         if graph.outputs[0] not in outputs:
             raise ArtifactError(
@@ -144,22 +135,19 @@ def verify(
             )
         return float((predictions(outputs[graph.outputs[0]]) == chosen.labels).mean())
 
+    results = {"reference": reference.values, "host": host.values, **found}
     return Verification(
         samples=len(chosen),
         split=chosen.split,
         layers=len(stored_values(graph)),
         bytes=sum(graph.types[v].size_bytes for v in stored_values(graph)),
-        executors=tuple(executors),
+        executors=tuple(results),
+        toolchain=compiler,
+        sanitized=sanitize,
         mismatches=sum(m.count for m in differing),
-        differing=differing,
-        accuracy=Accuracy(
-            reference=accuracy(reference.values),
-            host=accuracy(host.values),
-            onnxruntime_quantized=accuracy(found.get("quantized")),
-            onnxruntime_float=accuracy(found.get("float")),
-        ),
-        quantized=differences(graph, reference, found.get("quantized", {})),
-        original=differences(graph, reference, found.get("float", {})),
+        first_mismatches=differing,
+        accuracy={name: accuracy(outputs) for name, outputs in results.items()},
+        differences={name: differences(graph, reference, outputs) for name, outputs in found.items()},
         notes=tuple(notes),
     )
 

@@ -8,10 +8,15 @@ import os
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ.setdefault(_variable, "1")
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import HealthCheck, settings
 
-from ops.compiled import Workshop
+if TYPE_CHECKING:
+    from ops.compiled import Workshop
+
+pytest.register_assert_rewrite("ops", "frontend", "codegen")
 
 settings.register_profile(
     "freeml", derandomize=True, deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
@@ -34,4 +39,6 @@ def update_golden(request: pytest.FixtureRequest) -> bool:
 @pytest.fixture(scope="session")
 def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
     """Builds emitted C for this machine; libraries are kept for the session."""
+    from ops.compiled import Workshop
+
     return Workshop(folder=tmp_path_factory.mktemp("workshop"))

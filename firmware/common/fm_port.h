@@ -15,4 +15,9 @@
 #define FM_WEIGHTS
 #endif
 
+/* Placement of far constants (fm_far.h): number `n` of them, in ascending order of address, each at an even address. */
+#ifndef FM_FAR
+#define FM_FAR(n)
+#endif
+
 #endif

@@ -8,6 +8,7 @@
 
 #define FM_ARENA __attribute__((section(".fm_nv")))
 #define FM_WEIGHTS __attribute__((section(".fm_weights")))
+#define FM_FAR(n) __attribute__((section(".fm_far." #n), aligned(2), used))
 
 /* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready five cycles after OP2H was written
  * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"). */

@@ -10,7 +10,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from freeml.codegen.program import CData, CLayer, CProgram, CTensor
+from freeml.codegen.program import CLayer, CProgram, CTensor
 from freeml.ir.text import type_text
 from freeml.ir.types import IntArray
 from freeml.ops.base import Kernel
@@ -140,8 +140,8 @@ def _wrapped(values: Sequence[int], indent: str) -> str:
     return "\n".join([*lines, line.rstrip()])
 
 
-def _numbers(data: CData) -> str:
-    return _wrapped(data.values, "    ")
+def _numbers(values: Sequence[int]) -> str:
+    return _wrapped(values, "    ")
 
 
 def _row(values: IntArray) -> str:
@@ -150,8 +150,8 @@ def _row(values: IntArray) -> str:
 
 def firmware_files(board_folder: str) -> dict[str, bytes]:
     """The hand-written sources that go beside the generated ones: runtime, host program, device support, board."""
-    files: dict[str, bytes] = {}
     root = resource_dir("firmware")
+    files = {"Makefile": (root / "Makefile").read_bytes()}
     for source, target in {**FIRMWARE_FOLDERS, board_folder: "board"}.items():
         for path in sorted((root / source).iterdir()):
             if path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import replace
 
 from freeml.codegen.program import CData, CLayer, CProgram, CTensor, Pointer
@@ -45,17 +46,17 @@ def ctype(type_: QType) -> str:
     return f"{type_.dtype}_t"
 
 
-def lower(graph: QGraph, memory: MemoryPlan) -> CProgram:
-    """The program that computes `graph` at the addresses of `memory`."""
+def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = None) -> CProgram:
+    """The program that computes `graph` at the addresses of `memory`; `far` holds addresses of far constants by name."""
     run = tuple(n for n in graph.nodes if not is_view(n.op))
     names = c_names(tuple(n.name for n in run))
     data: list[CData] = []
-    layers = tuple(_layer(graph, memory, node, names[node.name], data) for node in run)
+    layers = tuple(_layer(graph, memory, node, names[node.name], data, far or {}) for node in run)
     scratch = max((_scratch_bytes(layer) for layer in layers), default=0)
     inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
     outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))
     return CProgram(
-        name=graph.name, layers=layers, data=tuple(data), inputs=inputs, outputs=outputs,
+        name=graph.name, layers=layers, data=tuple(sorted(data, key=lambda d: d.far_address or 0)), inputs=inputs, outputs=outputs,
         arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
     )  # fmt: skip
 
@@ -71,7 +72,9 @@ def arena(type_: QType, offset: int) -> str:
     return f"&fm_arena.{member}[{offset // ITEM_BYTES[type_.dtype]}]"
 
 
-def _layer(graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: list[CData]) -> CLayer:
+def _layer(
+    graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: list[CData], far: Mapping[str, int]
+) -> CLayer:
     activations = graph.activations(node)
     pointer_of = {value: f"in{i}" for i, value in enumerate(activations)}
     internal = set(node.internal)
@@ -89,12 +92,20 @@ def _layer(graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: 
                 expr = f"fm_{prefix}_{role}"
                 array = tuple(int(v) for v in graph.constants[value].ravel())
                 text = f"{role} of {node.name}, {type_text(type_)}"
-                data.append(CData(name=expr, ctype=ctype(type_), values=array, comment=text, layer=name))
+                data.append(
+                    CData(
+                        name=expr, ctype=ctype(type_), values=array, comment=text, layer=name, far_address=far.get(value)
+                    )
+                )  # fmt: skip
             elif value in internal:
                 expr, flowing = "v", index
             else:
                 expr = pointer_of[value]
-            operands.append(Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=constant))
+            operands.append(
+                Operand(
+                    expr=expr, ctype=ctype(type_), type=type_, is_constant=constant, far_address=far.get(value)
+                )
+            )  # fmt: skip
         out_type = graph.types[stage.outputs[0]]
         out = Operand(expr="out", ctype=ctype(out_type), type=out_type)
         if position == 0 and operands[0].is_constant:

@@ -37,6 +37,18 @@ class CLayer:
     value_offset: int
 
 
+FAR_PART_BYTES = 32_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FarPart:
+    """One C array of a far constant, at its address."""
+
+    name: str
+    address: int
+    values: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CData:
     """A constant array of the firmware."""
@@ -46,11 +58,32 @@ class CData:
     values: tuple[int, ...]
     comment: str
     layer: str
+    far_address: int | None = None
 
     @property
     def size_bytes(self) -> int:
         """Bytes in flash."""
-        return len(self.values) * {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2}.get(self.ctype, 4)
+        return len(self.values) * self.item_bytes
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return {"int8_t": 1, "uint8_t": 1, "int16_t": 2, "uint16_t": 2}.get(self.ctype, 4)
+
+    @property
+    def parts(self) -> tuple[FarPart, ...]:
+        """A far array as C declares it: in parts, because no object may be larger than a 16-bit size_t counts."""
+        assert self.far_address is not None
+        step = FAR_PART_BYTES // self.item_bytes
+        starts = range(0, len(self.values), step)
+        return tuple(
+            FarPart(
+                name=self.name if len(starts) == 1 else f"{self.name}_{number}",
+                address=self.far_address + start * self.item_bytes,
+                values=self.values[start : start + step],
+            )
+            for number, start in enumerate(starts)
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +108,16 @@ class CProgram:
     outputs: tuple[CTensor, ...]
     arena_bytes: int
     scratch_bytes: int
+
+    @property
+    def near_data(self) -> tuple[CData, ...]:
+        """Arrays within reach of pointers."""
+        return tuple(d for d in self.data if d.far_address is None)
+
+    @property
+    def far_data(self) -> tuple[CData, ...]:
+        """Arrays beyond it, in ascending order of address."""
+        return tuple(d for d in self.data if d.far_address is not None)
 
     @property
     def weight_bytes(self) -> int:

@@ -14,7 +14,7 @@ from freeml.commands.options import json_option, model_argument
 @click.option("--target", help="Board: msp430 or apollo4.  [default: all of them]")
 @json_option
 def inspect_command(model: Path, target: str | None, as_json: bool) -> None:
-    """Show what an ONNX MODEL consists of, what is not supported and why, and whether it would fit.
+    """Show what an ONNX MODEL holds, what is unsupported, would it fit.
 
     Nothing is built and no data is needed: the bytes are those of the int8 net's memory plan, an estimate that leaves
     out code and stack. The exit status is 0 for every readable model, supported or not.

@@ -37,10 +37,9 @@ class Requant:
     """Turns an accumulator into an output number: clamp(round(acc * M) + zero_point, low, high).
 
     M of channel c is multipliers[c] * 2**(pre_shift - 32 - shift): the accumulator is shifted left by `pre_shift`
-    (right,
-    dropping bits, when negative: only for 64-bit accumulators), multiplied by a 31-bit number, and the high word of the
-    product is rounded half up by `shift` (1..30) bits. Rounding the high word alone equals rounding the whole product,
-    because the rounding constant is a multiple of 2**32.
+    (right, dropping bits, when negative: only for 64-bit accumulators), multiplied by a 31-bit number, and the high
+    word of the product is rounded half up by `shift` (1..30) bits. Rounding the high word alone equals rounding the
+    whole product, because the rounding constant is a multiple of 2**32.
 
     One multiplier, or one per channel of the last axis; the shifts are common to the layer.
     """

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import onnx
 import onnx.checker
 import onnx.inliner
-from google.protobuf.message import DecodeError
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 
 from freeml.errors import ModelFileError, UnsupportedModelError
 from freeml.frontend.external import embed_external_data
@@ -46,7 +47,24 @@ def read_model(path: Path) -> onnx.ModelProto:
         raise ModelFileError(f"{path}: not an ONNX model, or a truncated one; export the model again") from None
     if not model.HasField("graph") or model.ir_version <= 0:
         raise ModelFileError(f"{path}: not an ONNX model: it holds no graph; export the model again")
+    if not is_text(model):
+        raise ModelFileError(f"{path}: not an ONNX model: its names are not text; export the model again")
     return model
+
+
+def is_text(message: Message) -> bool:
+    """Whether every string of a message and the messages in it is valid UTF-8; protobuf hands out bytes otherwise."""
+    try:
+        fields = message.ListFields()
+    except UnicodeDecodeError:
+        return False
+    for field, value in fields:
+        values = value if isinstance(value, Iterable) and not isinstance(value, str | bytes) else (value,)
+        if field.type == FieldDescriptor.TYPE_STRING and not all(isinstance(text, str) for text in values):
+            return False
+        if field.type == FieldDescriptor.TYPE_MESSAGE and not all(is_text(part) for part in values):
+            return False
+    return True
 
 
 def prepare(model: onnx.ModelProto, base_dir: Path | None) -> onnx.ModelProto:
@@ -102,7 +120,7 @@ def check_structure(model: onnx.ModelProto) -> None:
     checked.graph.name = checked.graph.name or "graph"
     opset = opset_of(model)
     for node in checked.graph.node:
-        if not _known(node, opset):
+        if node.domain in DEFAULT_DOMAINS and not defines(opset, node.op_type):
             node.domain = UNKNOWN_DOMAIN  # foreign domains pass
     if any(node.domain == UNKNOWN_DOMAIN for node in checked.graph.node):
         checked.opset_import.add(domain=UNKNOWN_DOMAIN, version=1)
@@ -117,11 +135,10 @@ def check_structure(model: onnx.ModelProto) -> None:
         raise ModelFileError(f"the model cannot be checked: {short_cause(str(error))}") from None
 
 
-def _known(node: onnx.NodeProto, opset: int) -> bool:
-    if node.domain not in DEFAULT_DOMAINS:
-        return True
+def defines(opset: int, op_type: str) -> bool:
+    """Whether an operator set of ONNX has the operator, and has not dropped it."""
     try:
-        return not onnx.defs.get_schema(node.op_type, opset, "").deprecated
+        return not onnx.defs.get_schema(op_type, opset, "").deprecated
     except onnx.defs.SchemaError:
         return False
 

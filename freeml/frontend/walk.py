@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import onnx
 
-from freeml.frontend.loading import DEFAULT_DOMAINS, opset_of
+from freeml.frontend.loading import DEFAULT_DOMAINS, defines, opset_of
 from freeml.frontend.tensors import (
     FLOAT_TYPES,
     dtype_name,
@@ -227,6 +227,8 @@ def _import(state: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
     builder = state.builder
     if proto.domain not in DEFAULT_DOMAINS or proto.op_type not in OPERATORS:
         raise Unsupported(_not_an_operator(proto))
+    if not defines(opset, proto.op_type):
+        raise Unsupported(f"opset {opset}, which the model uses, does not define the operator; export the model again")
     node = _with_read_outputs(source_node(proto, name, opset), state.live)
     _check_inputs(state, node)
     constants = [builder.value(value) is not None for value in node.inputs if value]

@@ -107,12 +107,16 @@ def clamp_bounds(clamp: Clamp, out: QType) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operand:
-    """A tensor as C sees it: an expression for its first element, its element type, and its QType."""
+    """A tensor as C sees it: an expression for its first element, its element type, and its QType.
+
+    A constant with a `far_address` lies beyond the reach of pointers: its rows are copied to scratch before use.
+    """
 
     expr: str
     ctype: str
     type: QType
     is_constant: bool = False
+    far_address: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,3 +229,12 @@ def requant_tables(requant: Requant, suffix: str = "multipliers") -> tuple[CArra
     if len(requant.multipliers) == 1:
         return ()
     return (CArray(suffix=suffix, ctype="int32_t", values=requant.multipliers),)
+
+
+ROW = "row"
+"""Scratch that holds a row of far weights."""
+
+
+def far_scratch(weights: Operand, row_length: int) -> tuple[Scratch, ...]:
+    """Room for one row of weights, when they are far."""
+    return () if weights.far_address is None else (Scratch(name=ROW, ctype=weights.ctype, count=row_length),)

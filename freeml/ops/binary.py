@@ -96,16 +96,15 @@ def quantize_sum(q: Quantizing, sign: int, clamp: Clamp) -> Quantized:
     largest = max(first.scale, second.scale)
     # the accumulator stays below 2**29, which leaves the requantization two bits to shift left
     unit = min(2.0**15 - 1, 2.0**29 / (reach1 + reach2))
-    factor1 = int(round_half_up(np.float64(first.scale / largest * unit)))  # type: ignore[arg-type]
-    factor2 = int(round_half_up(np.float64(second.scale / largest * unit)))  # type: ignore[arg-type]
+    factor1, factor2 = (int(f) for f in round_half_up(np.array([first.scale, second.scale]) / largest * unit))
     low, high = clamp_bounds(clamp, y)
     bound = factor1 * reach1 + factor2 * reach2
     requant = make_requant(
-        np.float64(largest / unit / y.scale),
+        np.array([largest / unit / y.scale]),
         accumulator_bound=bound,
         zero_point=y.zero_point,
         low=low,
-        high=high,  # type: ignore[arg-type]
+        high=high,
     )
     if requant is None:
         raise QuantizationError(

@@ -21,6 +21,7 @@ from freeml.ops.base import (
     Quantized,
     Quantizing,
     Scratch,
+    far_scratch,
     requant_tables,
     requant_view,
 )
@@ -159,6 +160,7 @@ class QConv(LoweredOp):
         scratch: tuple[Scratch, ...] = ()
         if gathers:
             scratch = (Scratch(name="patch", ctype=x.ctype, count=geometry.taps * patch_channels),)
+        scratch += far_scratch(w, geometry.taps * cg)
         return Kernel(
             template="conv", inputs=c.inputs, outputs=c.outputs, view=view,
             tables=requant_tables(self.requant), scratch=scratch,

@@ -19,6 +19,7 @@ from freeml.ops.base import (
     Lowering,
     Quantized,
     Quantizing,
+    far_scratch,
     requant_tables,
     requant_view,
 )
@@ -96,8 +97,9 @@ class QDense(LoweredOp):
             requant=requant_view(self.requant, c.table("multipliers")),
         )
         return Kernel(
-            template="dense", inputs=c.inputs, outputs=c.outputs, view=view, tables=requant_tables(self.requant)
-        )
+            template="dense", inputs=c.inputs, outputs=c.outputs, view=view,
+            tables=requant_tables(self.requant), scratch=far_scratch(w, view.depth),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

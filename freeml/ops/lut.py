@@ -2,7 +2,7 @@
 
 A 16-bit input is first clamped to the range in which the function changes at all. Over that range stand evenly spaced
 knots, as few as keep every one of the 65,536 outputs within one unit of the correctly rounded value (or, where
-MAX_KNOTS do not suffice, that many); the search evaluates all of them, so the bound is a fact and not an estimate.
+MAX_KNOTS do not suffice, as many as that); the search evaluates all of them, so the bound is no estimate.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def tabulate(values: FloatArray, x: QType, y: QType) -> LoweredOp:
     first, last = _active(round_half_up(values * 2.0**fraction))
     coarse: QInterpolated | None = None
     for shift in range(16, 0, -1):
-        if (last - first) // 2**shift + 2 > MAX_KNOTS:
+        if (last - first) // 2**shift + 2 > min(MAX_KNOTS, last - first):
             break
         found = _interpolated(values[first : last + 1], x.qmin + first, shift, fraction, y)
         if found is None:
@@ -96,11 +96,16 @@ def _interpolated(
     None when 32 bits cannot hold it. The last knot lies beyond the last input: it prolongs the line to that input.
     """
     width, last = 1 << shift, len(values) - 1
-    starts = np.arange(0, last + 1, width)
-    knots = values[starts]
-    end = knots[-1] + (values[last] - knots[-1]) * width / max(last - int(starts[-1]), 1)
-    rounded = round_half_up(np.append(knots, end) * 2.0**fraction)
-    if int((np.abs(rounded[:-1]) * width + np.abs(np.diff(rounded)) * width).max()) > SHIFT_LIMIT:
+    starts = np.arange(0, last, width)
+    ends = np.append(starts[1:], last)
+    # a chord lies on one side of its curve: half of what it sags in the middle is taken off its ends
+    sag = (values[starts] + values[ends]) / 2 - np.interp((starts + ends) / 2, np.arange(last + 1), values)
+    points = values[np.append(starts, last)] - (np.append(sag, sag[-1]) + np.insert(sag, 0, sag[0])) / 4
+    points[-1] = points[-2] + (points[-1] - points[-2]) * width / (last - starts[-1])
+    if last % width == 0:  # the last input falls on a knot, whose segment needs an end too
+        points = np.append(points, points[-1])
+    rounded = round_half_up(points * 2.0**fraction)
+    if int(np.abs(rounded).max()) * width > SHIFT_LIMIT:
         return None
     low_y, high_y = QRANGE[y.dtype]
     op = QInterpolated(

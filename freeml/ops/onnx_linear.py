@@ -13,9 +13,9 @@ from freeml.ops.add import Add
 from freeml.ops.batchnorm import BatchNorm
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
-from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported, spatial_pads
+from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported
 from freeml.ops.mul import Mul
-from freeml.ops.onnx_values import check_pads, positive_ints, real
+from freeml.ops.onnx_values import positive_ints, real, window_pads
 from freeml.ops.reshape import Reshape
 from freeml.ops.transpose import Transpose
 
@@ -34,8 +34,7 @@ def import_conv(node: SourceNode, builder: Builder) -> None:
     strides = positive_ints(node, "strides", ones)
     dilations = positive_ints(node, "dilations", ones)
     (group,) = positive_ints(node, "group", (1,))
-    pads = spatial_pads(node, x[2:], kernel, strides, dilations)
-    check_pads(x, pads)
+    pads = window_pads(node, x, kernel, strides, dilations)
     inputs = [node.inputs[0], node.inputs[1]]
     if node.has(2):
         bias = builder.constant_input(node, 2, "bias")

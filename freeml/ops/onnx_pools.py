@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from freeml.ir.graph import Op
 from freeml.ir.types import element_count
 from freeml.ops.averagepool import AveragePool
-from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported, spatial_pads
+from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.onnx_shapes import distinct_axes, optional_axes
-from freeml.ops.onnx_values import check_pads, positive_ints
+from freeml.ops.onnx_values import positive_ints, window_pads
 from freeml.ops.reshape import Reshape
 from freeml.ops.windows import Window
 
@@ -27,8 +27,7 @@ def _pool(average: bool) -> Importer:
         ones = (1,) * len(kernel)
         positive_ints(node, "kernel_shape", ones)
         strides, dilations = positive_ints(node, "strides", ones), positive_ints(node, "dilations", ones)
-        pads = spatial_pads(node, shape[2:], kernel, strides, dilations)
-        check_pads(shape, pads)
+        pads = window_pads(node, shape, kernel, strides, dilations)
         # With auto_pad the output extent is fixed by the stride alone: ceil_mode has nothing left to round.
         ceil_mode = node.int("ceil_mode", 0) != 0 and node.str("auto_pad", "NOTSET") == "NOTSET"
         window = Window(kernel=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil_mode)

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freeml.ir.types import Array, Shape, TensorType, element_count
-from freeml.ops.importing import Builder, SourceNode, Unsupported
+from freeml.ops.importing import Builder, SourceNode, Unsupported, spatial_pads
 
 MAX_ELEMENTS = 2**24
 """Elements a tensor may have: 64 times the largest memory of any board, and small enough to hold while compiling."""
@@ -49,13 +49,20 @@ def positive_ints(node: SourceNode, name: str, default: tuple[int, ...]) -> tupl
     return values
 
 
-def check_pads(shape: Shape, pads: tuple[tuple[int, int], ...]) -> None:
-    """Refuse padding of the spatial axes that is negative (only Pad defines that) or absurdly large."""
+def window_pads(
+    node: SourceNode, shape: Shape, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
+) -> tuple[tuple[int, int], ...]:
+    """(before, after) per spatial axis of x (N, C, *spatial): not negative (only Pad defines that), not absurdly large."""
+    given = node.ints("pads", (0,) * (2 * len(kernel)))
+    if len(given) != 2 * len(kernel):
+        raise Unsupported(f"attribute pads: expected {2 * len(kernel)} integers, found {list(given)}")
+    pads = spatial_pads(node, shape[2:], kernel, strides, dilations)
     if any(amount < 0 for pair in pads for amount in pair):
         raise Unsupported(f"expected pads of 0 or more, found {pads}; crop with Slice instead")
     padded = tuple(extent + sum(pair) for extent, pair in zip(shape[2:], pads, strict=True))
     if element_count(shape[:2] + padded) > MAX_ELEMENTS:
         raise Unsupported(f"pads {pads} make the input larger than {MAX_ELEMENTS} elements")
+    return pads
 
 
 def set_constant(builder: Builder, name: str, array: Array) -> None:

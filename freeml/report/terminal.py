@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from freeml.building import Firmware, Library
     from freeml.inspection import Inspection
     from freeml.sim.onnx_run import Difference
+    from freeml.sim.trace import Mismatch
     from freeml.verification import Verification
 
 Row = tuple[str, str, str]
@@ -54,7 +56,9 @@ def progress() -> Iterator[Callable[[str, float], None]]:
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], left: Sequence[int] = (0,)) -> None:
     """Print a table; columns other than those numbered in `left` are right-aligned."""
-    grid = Table(title=Text(title), title_justify="left", header_style="bold")
+    if title:
+        line(title, "bold")
+    grid = Table(box=box.ROUNDED, header_style="bold", show_header=any(columns))
     for index, column in enumerate(columns):
         grid.add_column(Text(column), justify="left" if index in left else "right", overflow="fold")
     for row in rows:
@@ -76,8 +80,8 @@ def _show(item: Table | Text) -> None:
 
 
 def percent(share: float | None) -> str:
-    """0.8412 as 84.12 %."""
-    return "unverified" if share is None else f"{100 * share:.2f} %"
+    """0.8412 as 84.12%."""
+    return "unverified" if share is None else f"{share:.2%}"
 
 
 def size_rows(size: Mapping[str, int], limits: Mapping[str, int]) -> list[Row]:
@@ -136,11 +140,11 @@ def print_inspection(found: Inspection) -> None:
     ]  # fmt: skip
     survey = found.survey
     producer = f", written by {survey.producer}" if survey.producer else ""
-    line(f"{found.model}: {survey.name}, opset {survey.opset}{producer}", "bold")
+    line(f"{found.model}: net {survey.name}, opset {survey.opset}{producer}", "bold")
     for text in _ports(found):
         line(text)
     line("operators: " + ", ".join(f"{count} {name}" for name, count in survey.operators().items()))
-    table("nodes", ("name", "operator", "output", "MACs", "params", ""), nodes, left=(0, 1, 2, 5))
+    table("", ("name", "operator", "output", "MACs", "params", ""), nodes, left=(0, 1, 2, 5))
     for problem in found.problems:
         line(f"problem: {problem}", "red")
     if not found.supported:
@@ -148,11 +152,11 @@ def print_inspection(found: Inspection) -> None:
     line(f"as compiled: {found.params:,} parameters, {found.macs:,} multiply-accumulates")
     rows = [
         (
-            estimate.title, f"{estimate.weights:,} B", f"{estimate.arena:,} B", f"{estimate.scratch:,} B",
-            f"{estimate.nv:,} of {estimate.limits.flash:,}", f"{estimate.sram:,} of {estimate.limits.sram:,}",
+            name, f"{estimate.weights:,} B", f"{estimate.arena:,} B", f"{estimate.scratch:,} B",
+            f"{estimate.nv:,}/{estimate.limits.flash:,}", f"{estimate.sram:,}/{estimate.limits.sram:,}",
             "would fit" if estimate.fits else "does not fit",
         )
-        for estimate in found.estimates.values()
+        for name, estimate in found.estimates.items()
     ]  # fmt: skip
     columns = ("board", "weights", "arena", "scratch", "flash", "SRAM", "")
     table("estimate for int8, without code and stack", columns, rows)
@@ -181,39 +185,33 @@ def print_library(built: Library) -> None:
     line(f"built by {built.toolchain}, written to {built.library}")
 
 
-def _distance(what: str, found: Sequence[Difference]) -> list[Row]:
-    return [
-        (
-            f"{what}: {one.value}", f"{one.largest_steps:.2f} steps at most",
-            f"{one.mean_steps:.3f} on average, same class {percent(one.agreement)}",
-        )
-        for one in found
-    ]  # fmt: skip
-
-
 def print_verification(found: Verification) -> None:
     """What agrees and what does not."""
-    labelled = found.accuracy.reference is not None
-    rows: list[Row] = [
-        ("values compared per sample", f"{found.layers:,}", f"{found.bytes:,} B"),
-        ("host C against reference", f"{found.mismatches:,} mismatches", f"in {len(found.differing)} values"),
-        *_distance("onnxruntime, quantized", found.quantized),
-        *_distance("onnxruntime, float model", found.original),
-    ]
-    if labelled:
-        rows += [
-            (f"accuracy, {name.replace('_', ', ')}", percent(share), "")
-            for name, share in found.as_dict()["accuracy"].items()
-            if share is not None
-        ]
-    table(f"{found.samples:,} samples ({found.split}): {'; '.join(found.executors)}", ("", "", ""), rows, left=(0, 2))
+    line(f"{found.samples:,} samples ({found.split}), {found.layers} layers, {found.bytes:,} bytes compared per sample")
+    how = f"{found.toolchain}, sanitized" if found.sanitized else found.toolchain
+    against = {name: "; ".join(map(_distance, differences)) for name, differences in found.differences.items()}
+    against |= {"reference": "", "host": f"{found.mismatches:,} mismatches (built by {how})"}
+    labelled = any(share is not None for share in found.accuracy.values())
+    rows = [
+        (name, *([percent(found.accuracy[name])] if labelled else []), against[name]) for name in found.executors
+    ]  # fmt: skip
+    columns = ("executor", *(["accuracy"] if labelled else []), "against the reference")
+    table("", columns, rows, left=(0, len(columns) - 1))
     for note in found.notes:
         line(f"note: {note}", "yellow")
-    for wrong in found.differing:
-        line(
-            f"mismatch: value {wrong.value}, sample {wrong.sample}, element {wrong.element}: "
-            f"expected {wrong.expected}, found {wrong.found} ({wrong.count:,} elements differ)",
-            "red",
-        )
+    for wrong in found.first_mismatches:
+        line(f"mismatch: {mismatch_text(wrong)}", "red")
     if not found.mismatches:
         line("the C equals the reference in every byte", "green")
+
+
+def _distance(found: Difference) -> str:
+    return f"{found.value}: max {found.largest_steps:.2f} steps, same class {percent(found.agreement)}"
+
+
+def mismatch_text(wrong: Mismatch) -> str:
+    """Where two executors part."""
+    return (
+        f"value {wrong.value}, sample {wrong.sample}, element {wrong.element}: expected {wrong.expected}, "
+        f"found {wrong.found} ({wrong.count:,} elements of this value differ)"
+    )

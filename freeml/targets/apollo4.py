@@ -29,6 +29,7 @@ APOLLO4 = Board(
     sram_bytes=_TCM.size_bytes,
     nv_bytes=_MRAM.size_bytes,
     near_nv=_MRAM,
+    far_nv=None,
     nv_kind="mram",
     nv_granule_bytes=16,
     activations="sram",
@@ -37,6 +38,7 @@ APOLLO4 = Board(
     memories=(_TCM, _SHARED_SRAM, _MRAM),
     nv_data_section=".fm_nv",
     weights_section=".fm_weights",
+    far_section=".fm_far",
     compilers=(
         Compiler(
             kind="zig",

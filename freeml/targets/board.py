@@ -72,6 +72,8 @@ class Board:
     """Non-volatile memory a firmware may fill: code, constants and persistent data together."""
     near_nv: Memory
     """The part of the non-volatile memory that a plain C pointer of `pointer_bits` reaches."""
+    far_nv: Memory | None
+    """Non-volatile memory beyond that reach, for constants read through `fm_far_read`; None where there is none."""
     nv_kind: Literal["fram", "mram"]
     nv_granule_bytes: int
     """The smallest unit the non-volatile memory is written in."""
@@ -87,6 +89,8 @@ class Board:
     """The ELF section of persistent data: it takes non-volatile memory but no byte of the flashed image."""
     weights_section: str
     """The ELF section of constant weights."""
+    far_section: str
+    """The ELF section of constants in `far_nv`."""
     compilers: tuple[Compiler, ...]
     """In order of preference: the first is the default."""
     linker_script: str

@@ -29,6 +29,7 @@ MSP430 = Board(
     sram_bytes=_SRAM.size_bytes,
     nv_bytes=_LOW_FRAM.size_bytes + _HIGH_FRAM.size_bytes,
     near_nv=_LOW_FRAM,
+    far_nv=_HIGH_FRAM,
     nv_kind="fram",
     nv_granule_bytes=1,
     activations="nv",
@@ -37,6 +38,7 @@ MSP430 = Board(
     memories=(_SRAM, _LOW_FRAM, _VECTORS, _HIGH_FRAM),
     nv_data_section=".fm_nv",
     weights_section=".fm_weights",
+    far_section=".fm_far",
     compilers=(
         Compiler(
             kind="zig",

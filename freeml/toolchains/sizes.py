@@ -21,6 +21,9 @@ class Sizes:
     rodata: int
     """Constants other than weights: tables, descriptions of layers, interrupt vectors, test vectors."""
     weights: int
+    """Constants of the net within reach of a plain pointer."""
+    far: int
+    """Constants of the net beyond that reach."""
     data: int
     """Initialised variables: they take SRAM, and flash for the copy they start from."""
     bss: int
@@ -37,7 +40,7 @@ class Sizes:
     @property
     def flash(self) -> int:
         """The image: what a programmer writes to the board."""
-        return self.code + self.weights
+        return self.code + self.weights + self.far
 
     @property
     def sram(self) -> int:
@@ -55,7 +58,7 @@ def sizes(elf: Path, board: Board, *, stack: int = 0) -> Sizes:
     from elftools.common.exceptions import ELFError
     from elftools.elf.elffile import ELFFile
 
-    total = dict.fromkeys(("text", "rodata", "weights", "data", "bss", "nv"), 0)
+    total = dict.fromkeys(("text", "rodata", "weights", "far", "data", "bss", "nv"), 0)
     try:
         with elf.open("rb") as stream:
             file = ELFFile(stream)
@@ -101,4 +104,6 @@ def _purpose(name: str, flags: int, memory: Memory, stored: bool, board: Board) 
         return "nv"
     if name == board.weights_section:
         return "weights"
+    if name == board.far_section:
+        return "far"
     return "text" if flags & _SHF_EXECINSTR else "rodata"

@@ -162,12 +162,21 @@ def _uleb128(encoded: bytes) -> int:
 
 
 def _gcc_frames(path: Path, functions: Mapping[int, str]) -> dict[int, int]:
-    """The same from the `.su` file beside the object: lines of `place:function<TAB>bytes<TAB>kind`."""
+    """The same from the `.su` file beside the object: lines of `place:function<TAB>bytes<TAB>kind`.
+
+    The file and the symbol table spell specialised clones differently (`f.constprop`, `f.constprop.0`), so that the
+    largest clone of a function stands for all of them.
+    """
     listing = path.with_suffix(".su")
     if not listing.is_file():
         return {}
-    by_name: dict[str, int] = {}
+    largest: dict[str, int] = {}
     for line in listing.read_text().splitlines():
         place, size, _kind = line.split("\t")
-        by_name[place.rsplit(":", 1)[1]] = int(size)
-    return {section: by_name[name] for section, name in functions.items() if name in by_name}
+        function = _without_clone(place.rsplit(":", 1)[1])
+        largest[function] = max(int(size), largest.get(function, 0))
+    return {section: largest.get(_without_clone(name), 0) for section, name in functions.items()}
+
+
+def _without_clone(name: str) -> str:
+    return name.split(".", 1)[0]
