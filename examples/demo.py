@@ -2,7 +2,8 @@
 
 Compiles the watch net, trained on seven shoulder exercises, for the MSP430 with its data; runs the emitted C over the
 whole test split on this machine; holds every byte against the integer reference, and the accuracy against that of
-onnxruntime, both of the float model and of the quantized one. Prints one table, and exits with 1 when anything disagrees.
+onnxruntime, both of the float model and of the quantized one. Prints one table; the exit status is 1 when anything
+disagrees.
 """
 
 from __future__ import annotations

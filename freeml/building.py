@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from freeml.artifact import load
-from freeml.errors import DoesNotFitError
+from freeml.artifact import REPORT, Artifact, load
+from freeml.errors import ArtifactError, DoesNotFitError
 from freeml.fit import OPTIMISE, account, board_limits
 from freeml.report.figures import Bytes, Limits
 from freeml.targets import Board
@@ -56,9 +56,9 @@ def build_firmware(folder: Path, toolchain: str | None = None) -> Firmware:
     """
     artifact = load(folder)
     board = artifact.board
+    vectors, scratch = _reported(artifact, "vectors"), _reported(artifact, "scratch")
     result = build(find(board, toolchain), board, folder, folder / BUILD_FOLDER / FIRMWARE, optimise=OPTIMISE)
-    report = artifact.report["bytes"]
-    sizes = account(result, int(report["vectors"]))
+    sizes = account(result, vectors)
     limits = board_limits(board)
     _require_fit(sizes, limits, board, result)
     return Firmware(
@@ -66,11 +66,19 @@ def build_firmware(folder: Path, toolchain: str | None = None) -> Firmware:
         target=board.name,
         toolchain=result.toolchain,
         sections=result.sizes,
-        bytes=Bytes(**{**asdict(sizes), "scratch": int(report["scratch"])}),
+        bytes=Bytes(**{**asdict(sizes), "scratch": scratch}),
         limits=limits,
         fits=True,
         seconds=round(result.seconds, 2),
     )
+
+
+def _reported(artifact: Artifact, what: str) -> int:
+    """A number of bytes that no section of the ELF file tells."""
+    try:
+        return int(artifact.report["bytes"][what])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArtifactError(f"{REPORT} lacks the bytes of {what}; compile the model anew") from error
 
 
 def _require_fit(found: Bytes, limits: Limits, board: Board, result: BuildResult) -> None:

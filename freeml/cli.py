@@ -62,6 +62,8 @@ class Group(click.Group):
 
 def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
     """Call, show whatever goes wrong, and return the exit status of the process."""
+    if sys.stdout is None:  # started with standard output closed
+        _forget_output()
     try:
         status = call()
         sys.stdout.flush()
@@ -77,6 +79,8 @@ def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
     except BrokenPipeError:
         _forget_output()
         return BROKEN_PIPE
+    except OSError as error:  # a full disk, say: nothing that freeml could mend
+        return _fail(f"the system refused: {error}", "OSError", USAGE, as_json=as_json)
     except Exception as error:  # the last resort: nobody should have to read a traceback
         hint = "" if os.environ.get(TRACEBACK) else f"; {TRACEBACK}=1 shows where"
         text = f"{type(error).__name__}: {error}\nThis is a fault of freeml: please report it with the model{hint}."
@@ -91,11 +95,15 @@ def _fail(
         traceback.print_exc()
     if show:
         click.echo(f"error: {message}", err=True)
-    if as_json:
-        document: dict[str, object] = {"error": message, "kind": kind}
-        if problems:
-            document["problems"] = list(problems)
-        click.echo(json.dumps(document, indent=2))
+    document: dict[str, object] = {"error": message, "kind": kind}
+    if problems:
+        document["problems"] = list(problems)
+    try:
+        if as_json:
+            print(json.dumps(document, indent=2))
+        sys.stdout.flush()
+    except OSError:  # nobody can read it: the exit status and standard error have to do
+        _forget_output()
     return status
 
 

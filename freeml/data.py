@@ -71,9 +71,10 @@ def _read(path: Path) -> dict[str, Array]:
     if not path.is_file():
         raise DataError(f"{path}: expected a .npz file, found {'a folder' if path.is_dir() else 'nothing'}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
+        with loaded as archive:
             arrays = {name: archive[name] for name in archive.files}
     except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path}: expected a .npz file of plain arrays, found: {error}") from error

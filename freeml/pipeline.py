@@ -17,6 +17,7 @@ from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.data import Dataset, load_dataset
+from freeml.errors import FreemlError
 from freeml.fit import measure, require_fit
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
@@ -28,7 +29,7 @@ from freeml.passes.fuse import FuseClip
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, plan_memory
 from freeml.plan.placement import far_addresses
-from freeml.quant.choose import Choice, choose, relative_drop
+from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, quantize_input
 from freeml.quant.ranges import RangeMethod
@@ -57,6 +58,14 @@ class Options:
     toolchain: str | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
+        choices = {"precision": ("int8", "int16", "auto"), "weights": ("int8", "int16"), "ranges": (None, *METHODS)}
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                expected = ", ".join(map(repr, allowed))
+                raise FreemlError(f"{name}: expected one of {expected}, found {getattr(self, name)!r}")
+
     @property
     def weight_bits(self) -> Literal[8, 16]:
         """Bits of a weight."""
@@ -73,8 +82,8 @@ def compile_model(
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
-    `data` is a .npz file, or its arrays by name. Its test part is read once, for the accuracy of the report; calibration
-    sees the training part only.
+    `data` is a .npz file, or its arrays by name. Its test part is read once, for the accuracy of the report;
+    calibration sees the training part only.
     """
     say = progress or (lambda _: None)
     board = get_board(options.target)

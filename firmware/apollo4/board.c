@@ -52,6 +52,9 @@ void fm_board_putc(char c)
 
 void fm_board_halt(void)
 {
+    /* The last character may still be on its way through the trace port. */
+    while ((ITM_TCR & ITM_BUSY) != 0u) {
+    }
     SCB_SCR |= SCR_SLEEPDEEP;
     for (;;) {
         __asm__ volatile("cpsid i\n\twfi");

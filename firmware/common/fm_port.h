@@ -15,6 +15,19 @@
 #define FM_WEIGHTS
 #endif
 
+/* A layer stays a function of its own, about which its callers assume nothing. Layers share one arena under several element
+ * types, so merging two of them would rest on the aliasing rules; and GCC (seen in 12.2, -O1 and -O2) may write one pointer
+ * into the arena as a multiple of another, take the result for a pointer to nothing, and drop calls of the layer. */
+#ifndef FM_LAYER
+#if defined(__clang__)
+#define FM_LAYER __attribute__((noinline))
+#elif defined(__GNUC__)
+#define FM_LAYER __attribute__((noipa))
+#else
+#define FM_LAYER
+#endif
+#endif
+
 /* Placement of far constants (fm_far.h): number `n` of them, in ascending order of address, each at an even address. */
 #ifndef FM_FAR
 #define FM_FAR(n)

@@ -94,6 +94,9 @@ void fm_board_putc(char c)
 
 void fm_board_halt(void)
 {
+    /* The last character still leaves at SMCLK's pace. */
+    while ((UCA0STATW & UCBUSY) != 0u) {
+    }
     for (;;) {
         __asm__ volatile("bis %0, r2" : : "i"(FM_LPM4_BITS));
     }

@@ -42,3 +42,7 @@ bytes:
         jnz     bytes
         RETURN
         .size fm_far_copy, . - fm_far_copy
+        /* Its frame, noted as LLVM does for C. */
+        .section .stack_sizes, "o", @progbits, .text.fm_far_copy
+        .word   fm_far_copy
+        .uleb128 4

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from freeml.codegen.program import CData, CLayer, CProgram, CTensor, Pointer
+from freeml.errors import UnsupportedModelError
 from freeml.ir.graph import Node, QGraph, QOp
 from freeml.ir.text import type_text
 from freeml.ir.types import ITEM_BYTES, QType
@@ -47,8 +48,14 @@ def ctype(type_: QType) -> str:
 
 
 def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = None) -> CProgram:
-    """The program that computes `graph` at the addresses of `memory`; `far` holds addresses of far constants by name."""
+    """The program that computes `graph` at the addresses of `memory`; `far` holds addresses of far constants by name.
+
+    Raises UnsupportedModelError when there is nothing to compute.
+    """
     run = tuple(n for n in graph.nodes if not is_view(n.op))
+    if not run:
+        problem = f"{graph.name}: expected something to compute, found that every output is an input, at most reshaped"
+        raise UnsupportedModelError((problem,))
     names = c_names(tuple(n.name for n in run))
     data: list[CData] = []
     layers = tuple(_layer(graph, memory, node, names[node.name], data, far or {}) for node in run)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import onnx
 from onnx import helper
 
-from freeml.fixedpoint.rounding import Requant
 from freeml.frontend.qdq_copies import keeps_batch
 from freeml.frontend.qdq_nodes import float_form
 from freeml.frontend.qdq_writer import Site, Writer
@@ -67,7 +66,7 @@ def to_qdq(graph: QGraph) -> bytes:
 
 
 def _write(writer: Writer, label: str, stage: Stage[QOp]) -> None:
-    """One stage: the float form of its operator, its clamp, its rounding."""
+    """One stage: the float form of its operator and its rounding."""
     (out,) = stage.outputs
     at = Site(writer=writer, label=label, stage=stage)
     real = float_form(stage.op, at)
@@ -75,9 +74,6 @@ def _write(writer: Writer, label: str, stage: Stage[QOp]) -> None:
         writer.end_with(out)
         writer.reals[out] = out
         return
-    requant = getattr(stage.op, "requant", None)
-    if isinstance(requant, Requant):
-        real = at.clamp(real, requant.low, requant.high)
     writer.quantize(out, real, out)
 
 

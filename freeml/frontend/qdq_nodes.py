@@ -24,7 +24,7 @@ from freeml.ops.concat import QConcat
 from freeml.ops.conv import QConv
 from freeml.ops.copying import QCopy
 from freeml.ops.dense import QDense
-from freeml.ops.hardsigmoid import HardSigmoid
+from freeml.ops.hardsigmoid import HardSigmoid, QHardSigmoid
 from freeml.ops.hardswish import HardSwish, QHardSwish
 from freeml.ops.logsoftmax import QLogSoftmax
 from freeml.ops.lut import Pointwise, QInterpolated, QTable
@@ -46,14 +46,18 @@ COMMON_SLOPES = (1.0 / 6.0, 0.2)
 
 @singledispatch
 def float_form(op: QOp, at: Site) -> str:
-    """Append the float form of `op`; returns its output tensor, not yet clamped or rounded."""
+    """Append the float form of `op`, clamps included; returns its output tensor, not yet rounded."""
     raise GraphError(f"node {at.label}: expected an operator that ONNX can express, found {op.kind}")
 
 
 def factors(requant: Requant) -> FloatArray:
-    """The real numbers that the multipliers stand for, float64. One that vanished counts as the smallest there is."""
-    multipliers = np.array(requant.multipliers, dtype=np.float64)
-    return np.where(multipliers == 0, 1.0, multipliers) * 2.0 ** (requant.pre_shift - 32 - requant.shift)
+    """The real numbers that the multipliers stand for, float64."""
+    return np.array(requant.multipliers, dtype=np.float64) * 2.0 ** (requant.pre_shift - 32 - requant.shift)
+
+
+def limited(at: Site, real: str, requant: Requant) -> str:
+    """The clamp of a requantization."""
+    return at.clamp(real, requant.low, requant.high)
 
 
 # --- layers with weights ----------------------------------------------------------------------------------------------
@@ -62,7 +66,9 @@ def factors(requant: Requant) -> FloatArray:
 def weights_and_bias(at: Site, weights: Array, requant: Requant) -> tuple[str, str]:
     """Weights (output channel first) with a scale per output channel, and the biases without the folded zero point."""
     x, bias = at.x(0), at.numbers(2)
-    scales = np.broadcast_to(factors(requant) * at.y.scale / x.scale, bias.shape).astype(np.float32)
+    found = factors(requant)
+    smallest = 2.0 ** (requant.pre_shift - 32 - requant.shift)  # a factor that vanished counts as the smallest there is
+    scales = np.broadcast_to(np.maximum(found, smallest) * at.y.scale / x.scale, bias.shape).astype(np.float32)
     true_bias = bias + x.zero_point * weights.reshape(len(weights), -1).sum(axis=1)
     weight_name = at.writer.dequantized(f"{at.label}.weight", weights, at.x(1).dtype, scales, axis=0)
     bias_scales = np.float32(x.scale) * scales
@@ -86,17 +92,18 @@ def _(op: QConv, at: Site) -> str:
         "Conv", x, weight, bias, kernel_shape=window.kernel, strides=window.strides, dilations=window.dilations,
         pads=onnx_pads(window.pads), group=op.group,
     )  # fmt: skip
-    return at.emit("Squeeze", y, at.ints("spatial", 2)) if flat else y
+    y = limited(at, y, op.requant)
+    return at.emit("Squeeze", at.rounded(y), at.ints("spatial", 2)) if flat else y
 
 
 @float_form.register
 def _(op: QDense, at: Site) -> str:
     weights = at.numbers(1)
     weight, bias = weights_and_bias(at, weights, op.requant)
-    if len(at.x(0).shape) == 2:
-        return at.emit("Gemm", at.real(0), weight, bias, transB=1)
-    rows = at.emit("Reshape", at.real(0), at.ints("rows", -1, weights.shape[1]))
-    return reshaped(at, at.emit("Gemm", rows, weight, bias, transB=1), at.y.shape)
+    matrix = len(at.x(0).shape) == 2
+    rows = at.real(0) if matrix else at.emit("Reshape", at.real(0), at.ints("rows", -1, weights.shape[1]))
+    y = limited(at, at.emit("Gemm", rows, weight, bias, transB=1), op.requant)
+    return y if matrix else reshaped(at, at.rounded(y), at.y.shape)
 
 
 # --- windows ----------------------------------------------------------------------------------------------------------
@@ -148,11 +155,11 @@ def _(op: QAveragePool, at: Site) -> str:
         "AveragePool", real, kernel_shape=window.kernel, strides=window.strides, dilations=window.dilations,
         pads=onnx_pads(pads), count_include_pad=int(whole or not inside),
     )  # fmt: skip
-    if whole or inside:
-        return y
-    # some windows count neither all their positions nor just those inside: bring the divisor to what it should be
-    correction = window.size / np.maximum(counts, 1)
-    return at.emit("Mul", y, at.constant("correction", correction.astype(np.float32)))
+    if not whole and not inside:
+        # some windows count neither all their positions nor just those inside: bring the divisor to what it should be
+        correction = window.size / np.maximum(counts, 1)
+        y = at.emit("Mul", y, at.constant("correction", correction.astype(np.float32)))
+    return limited(at, y, op.requant)
 
 
 # --- one number at a time ---------------------------------------------------------------------------------------------
@@ -160,12 +167,12 @@ def _(op: QAveragePool, at: Site) -> str:
 
 @float_form.register
 def _(op: QSum, at: Site) -> str:
-    return at.emit("Sub" if op.factors[1] < 0 else "Add", at.real(0), at.real(1))
+    return limited(at, at.emit("Sub" if op.factors[1] < 0 else "Add", at.real(0), at.real(1)), op.requant)
 
 
 @float_form.register
 def _(op: QMul, at: Site) -> str:
-    return at.emit("Mul", at.real(0), at.real(1))
+    return limited(at, at.emit("Mul", at.real(0), at.real(1)), op.requant)
 
 
 @float_form.register
@@ -175,9 +182,7 @@ def _(op: QClip, at: Site) -> str:
 
 @float_form.register
 def _(op: QPRelu, at: Site) -> str:
-    ratio = at.y.scale / at.x(0).scale
-    unit = 2.0 ** (op.negative.pre_shift - 32 - op.negative.shift)
-    slopes = np.array(op.negative.multipliers, dtype=np.float64) * unit * ratio
+    slopes = factors(op.negative) * at.y.scale / at.x(0).scale
     if len(slopes) == 1:
         return at.emit("LeakyRelu", at.real(0), alpha=float(slopes[0]))
     behind = (1,) * (len(at.y.shape) - op.channel_axis - 1)
@@ -221,6 +226,12 @@ def known_function(table: Array, x: QType, y: QType) -> Pointwise | None:
         candidates.append(HardSigmoid(alpha=float(alpha), beta=float(beta)))
     fitting = [f for f in candidates if int(error(f).max()) <= 1]
     return min(fitting, key=lambda f: int(error(f).sum()), default=None)
+
+
+@float_form.register
+def _(op: QHardSigmoid, at: Site) -> str:
+    slope = float(factors(op.line)[0]) * at.y.scale  # of the shifted input, whose unit is 2**extra_bits times finer
+    return at.emit("HardSigmoid", at.real(0), alpha=slope * 2.0**op.extra_bits / at.x(0).scale, beta=slope * op.offset)
 
 
 @float_form.register

@@ -56,14 +56,18 @@ class Writer:
         return output
 
     def quantize(self, value: str, real: str, output: str) -> None:
-        """Round the float tensor `real` to the format of `value`; `output` names the rounded numbers as floats."""
-        type_ = self.graph.types[value]
-        scale = self.constant(f"{value}.scale", np.asarray(type_.scale, dtype=np.float32))
-        zero_point = self.constant(f"{value}.zero_point", np.asarray(type_.zero_point, dtype=type_.dtype))
-        integers = self.fresh(f"{value}.{type_.dtype}")
-        self.node(value, "QuantizeLinear", [real, scale, zero_point], integers)
-        self.node(value, "DequantizeLinear", [integers, scale, zero_point], output)
-        self.integers[value], self.reals[value] = integers, output
+        """Make `value` of the float tensor `real` by rounding it to its format; `output` names the result as floats."""
+        self.integers[value] = self.rounded(value, self.graph.types[value], real, output)
+        self.reals[value] = output
+
+    def rounded(self, base: str, type_: QType, real: str, output: str) -> str:
+        """Round `real` to a format: returns the tensor of integers, `output` names the same as floats."""
+        scale = self.constant(f"{base}.scale", np.asarray(type_.scale, dtype=np.float32))
+        zero_point = self.constant(f"{base}.zero_point", np.asarray(type_.zero_point, dtype=type_.dtype))
+        integers = self.fresh(f"{base}.{type_.dtype}")
+        self.node(base, "QuantizeLinear", [real, scale, zero_point], integers)
+        self.node(base, "DequantizeLinear", [integers, scale, zero_point], output)
+        return integers
 
     def dequantized(
         self,
@@ -155,6 +159,12 @@ class Site:
         """Append a node on the way to the output; returns its output tensor."""
         output = self.writer.fresh(f"{self.stage.outputs[0]}.{op_type.lower()}")
         return self.writer.node(self.label, op_type, list(inputs), output, **attributes)
+
+    def rounded(self, real: str) -> str:
+        """Round to the output's format on the way to the output, for operators that take more than one node."""
+        output = self.writer.fresh(f"{real}.dequantized")
+        self.writer.rounded(real, self.y, real, output)
+        return output
 
     def clamp(self, real: str, low: int, high: int) -> str:
         """Limit to the integers low..high of the output's format: no node, Relu or Clip."""

@@ -18,6 +18,7 @@ from freeml.frontend.tensors import (
     tensor_array,
     tensor_shape,
 )
+from freeml.ir.graph import Op, Stage
 from freeml.ir.types import Shape, TensorType
 from freeml.ops.importing import Builder, SourceNode, Unsupported
 from freeml.ops.onnx_map import FOLDERS, IMPORTERS, INTEGER_OPERATORS
@@ -314,9 +315,16 @@ def _fold_new_nodes(builder: Builder, first: int) -> None:
         if not all(value in builder.constants for value in node.inputs):
             builder.nodes.append(node)
             continue
-        inputs = tuple(builder.types[value] for value in node.inputs)
-        if node.op.macs(inputs, tuple(builder.types[value] for value in node.outputs)) > MAX_FOLDED_MACS:
-            raise Unsupported("it reads only constants, and is too large to be evaluated while compiling")
-        arrays = tuple(np.asarray(builder.constants[value], dtype=np.float32)[np.newaxis] for value in node.inputs)
-        for output, array in zip(node.outputs, node.op.run(arrays), strict=True):
-            set_constant(builder, output, array[0])
+        for stage in node.stages:
+            _evaluate(builder, stage)
+
+
+def _evaluate(builder: Builder, stage: Stage[Op]) -> None:
+    """Make the outputs of an operator on constants constants."""
+    inputs = tuple(builder.types[value] for value in stage.inputs)
+    outputs = tuple(builder.types[value] for value in stage.outputs)
+    if stage.op.macs(inputs, outputs) > MAX_FOLDED_MACS:
+        raise Unsupported("it reads only constants, and is too large to be evaluated while compiling")
+    arrays = tuple(np.asarray(builder.constants[value], dtype=np.float32)[np.newaxis] for value in stage.inputs)
+    for output, array in zip(stage.outputs, stage.op.run(arrays), strict=True):
+        set_constant(builder, output, array[0])

@@ -52,7 +52,7 @@ def positive_ints(node: SourceNode, name: str, default: tuple[int, ...]) -> tupl
 def window_pads(
     node: SourceNode, shape: Shape, kernel: tuple[int, ...], strides: tuple[int, ...], dilations: tuple[int, ...]
 ) -> tuple[tuple[int, int], ...]:
-    """(before, after) per spatial axis of x (N, C, *spatial): not negative (only Pad defines that), not absurdly large."""
+    """(before, after) per spatial axis of x (N, C, *spatial), refused where negative or absurdly large."""
     given = node.ints("pads", (0,) * (2 * len(kernel)))
     if len(given) != 2 * len(kernel):
         raise Unsupported(f"attribute pads: expected {2 * len(kernel)} integers, found {list(given)}")

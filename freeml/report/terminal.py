@@ -154,12 +154,15 @@ def print_inspection(found: Inspection) -> None:
         (
             name, f"{estimate.weights:,} B", f"{estimate.arena:,} B", f"{estimate.scratch:,} B",
             f"{estimate.nv:,}/{estimate.limits.flash:,}", f"{estimate.sram:,}/{estimate.limits.sram:,}",
-            "would fit" if estimate.fits else "does not fit",
+            "yes" if estimate.fits else "no",
         )
         for name, estimate in found.estimates.items()
     ]  # fmt: skip
-    columns = ("board", "weights", "arena", "scratch", "flash", "SRAM", "")
+    columns = ("board", "weights", "arena", "scratch", "flash", "SRAM", "would fit")
     table("estimate for int8, without code and stack", columns, rows)
+    for name, estimate in found.estimates.items():
+        if not estimate.fits:
+            line(f"{name}: {estimate.reason}", "red")
 
 
 def print_firmware(built: Firmware) -> None:

@@ -67,7 +67,7 @@ def small(**options: Any) -> onnx.ModelProto:
 
 
 def too_large() -> onnx.ModelProto:
-    """A dense layer of 64 x 4096 weights, which no 64 KB memory holds, and that neither board's linker has to refuse."""
+    """A dense layer of 64 x 4096 weights: more bytes than an MSP430FR5994 has, no problem for an Apollo4."""
     wide = 4096
     rng = np.random.default_rng(0)
     constants = {

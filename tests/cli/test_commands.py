@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from conftest import Compiled, run
+from command_line import Compiled, run
 from onnx import helper
 from small_models import model, nodes, save, small, snapshot, too_large, weights
 
@@ -75,7 +75,8 @@ def test_inspect(original: Compiled) -> None:
 def test_estimate_is_what_the_compile_finds(original: Compiled) -> None:
     estimate = json.loads(run("inspect", original.model, "--target", "msp430", "--json").stdout)["estimates"]["msp430"]
     assert estimate["fits"] is True
-    assert estimate["weights"] == original.printed["bytes"]["weights"]
+    # The linker may align each of the constant arrays to a word.
+    assert 0 <= original.printed["bytes"]["weights"] - estimate["weights"] <= 16
     assert estimate["arena"] == original.printed["arena"]["bytes"]
     assert estimate["scratch"] == original.printed["bytes"]["scratch"]
 
@@ -87,7 +88,7 @@ def test_inspect_says_what_does_not_fit_and_calls_it_an_estimate(tmp_path: Path)
     assert "bytes of" in estimates["msp430"]["reason"]
     shown = run("inspect", path).stdout
     assert "estimate" in shown
-    assert "does not fit" in shown
+    assert f"msp430: {estimates['msp430']['reason']}" in shown
 
 
 def test_inspect_lists_every_problem_and_succeeds(tmp_path: Path) -> None:

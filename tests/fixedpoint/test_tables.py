@@ -44,7 +44,7 @@ def test_interpolation_python_is_c_and_near_the_function(probe, function, out, s
     op, _ = quantized(function, x, y)
     results = op.run((INT16,))[0]
     ideal = np.clip(function.function((INT16 - x.zero_point) * scale) / y.scale + y.zero_point, y.qmin, y.qmax)
-    # int16: at most 1 unit off the correctly rounded value; int8 carries 8 more bits, so only near ties can fall otherwise
+    # int16: at most 1 unit off the correctly rounded value; int8 has 8 more bits inside, so only near ties can differ
     assert np.abs(results - ideal).max() <= (1.5 if out == "int16" else 0.5 + 1.5 / 256)
     if isinstance(op, QTable):
         assert np.abs(results - ideal).max() <= 0.5
@@ -60,7 +60,7 @@ def test_interpolation_python_is_c_and_near_the_function(probe, function, out, s
 
 
 def test_tables_are_as_small_as_the_function_allows():
-    """Nearly straight over the range of the input: a handful of knots; steep: an exact table of the range that matters."""
+    """Nearly straight over the input's range: a few knots. Steep: an exact table of the range that matters."""
     straight, _ = quantized(Sigmoid(), int16_type(1e-6))
     steep, _ = quantized(Sigmoid(), int16_type(1.0))
     assert isinstance(straight, QInterpolated) and len(straight.knots) <= 5

@@ -102,6 +102,8 @@ def error_bounds(
     sources = {stage.outputs[0]: stage for stage in qgraph.stages()}
     for stage in graph.stages():
         name = stage.outputs[0]
+        if graph.types[name].dtype != "float32":
+            continue
         x, e, formats = [], [], []
         for index, value in enumerate(stage.inputs):
             if value in graph.constants:
@@ -120,8 +122,6 @@ def error_bounds(
                 x.append(values[value])
                 e.append(bounds[value])
                 formats.append(qgraph.types[value])
-        if graph.types[name].dtype != "float32":
-            continue
         out = qgraph.types[name]
         site = Site(x=tuple(x), e=tuple(e), formats=tuple(formats), out=out, limit=127 if weight_bits == 8 else 32767)
         found = rule(stage.op, site)
@@ -225,8 +225,11 @@ def _prelu(op: PRelu, site: Site) -> Rule:
 @rule.register
 def _monotone(op: Sigmoid | Tanh | HardSigmoid, site: Site) -> Rule:
     """A monotone function over x - e ... x + e is farthest from f(x) at an end. A table of an 8-bit input rounds once;
-    interpolation for a 16-bit one is within one unit of the correctly rounded knot value (ops/lut.py)."""
+    interpolation for a 16-bit one is within one unit of the correctly rounded knot value (ops/lut.py). The straight line
+    of a 16-bit HardSigmoid rounds beta / alpha to a whole unit of x at worst, and requantizes."""
     x, e = site.x[0], site.e[0]
+    if isinstance(op, HardSigmoid) and site.format(0).dtype == "int16":
+        e = e + site.format(0).scale / 2
     middle = op.function(x)
     moved = np.maximum(np.abs(op.function(x + e) - middle), np.abs(op.function(x - e) - middle))
     return Rule(propagated=np.asarray(moved), units=_table_units(site))

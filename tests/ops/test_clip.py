@@ -18,7 +18,6 @@ CASES = (
     Case(name="two-sided", nodes=[node("Clip", "x l h", "y")], constants={"l": LOW, "h": HIGH}),
     Case(name="low-only", nodes=[node("Clip", "x l", "y")], constants={"l": LOW}),
     Case(name="high-only", nodes=[node("Clip", "x - h", "y")], constants={"h": HIGH}),
-    Case(name="attributes", nodes=[node("Clip", "x", "y", min=-0.5, max=0.25)], opset=7),
     Case(name="minimum", nodes=[node("Min", "x h", "y")], constants={"h": HIGH}),
     Case(name="maximum", nodes=[node("Max", "x l", "y")], constants={"l": LOW}),
     Case(

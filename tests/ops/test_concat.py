@@ -29,7 +29,7 @@ CASES = (
     ),
     Case(name="constant-first", nodes=[node("Concat", "c x", "y", axis=1)], constants={"c": normal(1, 2, 6, 5)}),
     Case(name="twice", nodes=[node("Concat", "x x", "y", axis=1)]),
-    Case(name="alone", nodes=[node("Concat", "x", "y", axis=1)]),
+    Case(name="alone", nodes=[node("Concat", "x", "c", axis=1), node("Relu", "c", "y")]),
     Case(
         name="vectors",
         nodes=[node("Concat", "a b c", "y", axis=1)],

@@ -20,7 +20,11 @@ CASES = (
     cut("backwards", [5], [-7], [2], [-1]),
     cut("backwards-in-steps", [-1, 2], [-7, -4], [2, 1], [-2, -1]),
     cut("one-element", [1, 2, 3], [2, 3, 4], [1, 2, 3], [1, 1, 1]),
-    cut("everything", [0], [100], [2], [1]),
+    Case(
+        name="everything",
+        nodes=[node("Slice", "x s e", "c"), node("Relu", "c", "y")],
+        constants={"s": np.array([0]), "e": np.array([100])},
+    ),
     Case(
         name="split",
         nodes=[node("Split", "x s", "a b", axis=2)],

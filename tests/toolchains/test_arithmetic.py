@@ -57,7 +57,7 @@ def test_every_helper_agrees_with_python(msp430: Board, toolchain: Toolchain, tm
     board = firmware / msp430.name
     sources = (PROBE, firmware / "device" / "memory.c", *sorted(board.glob("*.[cS]")))
     script = board / msp430.linker_script
-    folders = (firmware / "device", board)
+    folders = (firmware / "common", firmware / "device", board)
     elf = build_sources(
         toolchain, msp430, sources, include_dirs=folders, script=script, out_elf=tmp_path / "probe.elf"
     ).elf

@@ -1,0 +1,224 @@
+"""Folders that must not be written to, failures half-way, and compiled folders that were changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from command_line import Compiled, refusal, run
+from onnx import helper
+from small_models import model, nodes, save, small, too_large
+from small_models import snapshot as files_of
+
+from freeml.artifact import load as load_artifact
+from freeml.errors import OutputFolderError
+
+
+def test_folder_that_is_not_ours(tmp_path: Path, model_file: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "thesis.txt").write_text("four years of work")
+    message = refusal("compile", model_file, "--out", out, kind="OutputFolderError")
+    assert "--out" in message
+    assert files_of(out) == {"thesis.txt": b"four years of work"}
+
+
+@pytest.mark.parametrize("report", ["{}", "[]", "not json", '{"generator": "somebody else 1.0"}'])
+def test_report_that_is_not_ours(tmp_path: Path, model_file: Path, report: str) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "report.json").write_text(report)
+    refusal("compile", model_file, "--out", out, kind="OutputFolderError")
+    assert files_of(out) == {"report.json": report.encode()}
+
+
+def test_file_or_link_in_place_of_the_folder(tmp_path: Path, model_file: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    refusal("compile", model_file, "--out", tmp_path / "file", kind="OutputFolderError")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    refusal("compile", model_file, "--out", tmp_path / "link", kind="OutputFolderError")
+    assert (tmp_path / "file").read_text() == "a file"
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_parent_that_is_a_file(compiled: Compiled, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file")
+    with pytest.raises(OutputFolderError, match="cannot be"):
+        load_artifact(compiled.folder).write(tmp_path / "file" / "out")
+
+
+def test_name_too_long(tmp_path: Path, model_file: Path) -> None:
+    refusal("compile", model_file, "--out", tmp_path / ("x" * 300), kind="OutputFolderError")
+
+
+def earlier_output_survives(compiled: Compiled, *arguments: object, kind: str) -> str:
+    """A compile into the compiled folder that fails: every file there is as it was, and nothing is beside it."""
+    before, beside = files_of(compiled.folder), sorted(compiled.folder.parent.iterdir())
+    message = refusal("compile", *arguments, "--out", compiled.folder, kind=kind)
+    assert files_of(compiled.folder) == before
+    assert sorted(compiled.folder.parent.iterdir()) == beside
+    return message
+
+
+def test_net_that_does_not_fit(compiled: Compiled, tmp_path: Path) -> None:
+    """The byte table, the largest contributors, and the earlier output untouched."""
+    path = save(too_large(), tmp_path / "large.onnx")
+    message = earlier_output_survives(compiled, path, kind="DoesNotFitError")
+    assert "MSP430FR5994" in message
+    table, largest = message.split("largest contributors:")
+    for row in ("weights", "activations", "scratch"):
+        assert row in table
+    assert largest.splitlines()[1].split()[:3] == ["weights", "of", "wide"]
+
+
+def test_missing_compiler(compiled: Compiled, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    for variable in ("FREEML_MSP430_GCC", "FREEML_ARM_GCC"):
+        monkeypatch.delenv(variable, raising=False)
+    message = earlier_output_survives(compiled, compiled.model, "--toolchain", "gcc", kind="ToolchainError")
+    assert "msp430-elf-gcc" in message
+    assert "msp430-elf-gcc" in refusal("build", compiled.folder, "--toolchain", "gcc", kind="ToolchainError")
+    assert "gcc" in refusal("verify", compiled.folder, "--toolchain", "gcc", kind="ToolchainError")
+
+
+def test_unknown_compiler_and_target(compiled: Compiled) -> None:
+    earlier_output_survives(compiled, compiled.model, "--toolchain", "borland", kind="ToolchainError")
+    message = earlier_output_survives(compiled, compiled.model, "--target", "z80", kind="FreemlError")
+    assert "msp430" in message
+    assert "z80" in refusal("inspect", compiled.model, "--target", "z80", kind="FreemlError")
+
+
+def test_model_that_breaks_late(compiled: Compiled, tmp_path: Path) -> None:
+    chain = nodes()
+    chain[4] = helper.make_node("Erf", ["f"], ["logits"], name="erf")
+    earlier_output_survives(compiled, save(model(chain, {}), tmp_path / "m.onnx"), kind="ModelFileError")
+
+
+def test_disk_that_refuses_the_last_step(compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rename that would put the new folder in place fails: the earlier one is put back, nothing is left over."""
+    artifact = load_artifact(compiled.folder)
+    before, beside = files_of(compiled.folder), sorted(tmp_path.iterdir())
+    rename = Path.rename
+
+    def refuse_new(self: Path, target: Path) -> Path:
+        if self.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_new)
+    with pytest.raises(OutputFolderError, match="No space left"):
+        artifact.write(compiled.folder)
+    assert files_of(compiled.folder) == before
+    assert sorted(tmp_path.iterdir()) == beside
+
+
+def test_disk_that_fills_up(compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = load_artifact(compiled.folder)
+    before, beside = files_of(compiled.folder), sorted(tmp_path.iterdir())
+    write_bytes = Path.write_bytes
+
+    def refuse_weights(self: Path, content: bytes) -> int:
+        if self.name == "weights.c":
+            raise OSError(28, "No space left on device")
+        return write_bytes(self, content)
+
+    monkeypatch.setattr(Path, "write_bytes", refuse_weights)
+    with pytest.raises(OutputFolderError, match="No space left"):
+        artifact.write(compiled.folder)
+    assert files_of(compiled.folder) == before
+    assert sorted(tmp_path.iterdir()) == beside
+
+
+def test_working_directory_as_output(compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell stays in its folder: the files change, the folder does not. A failure puts the old files back."""
+    artifact = load_artifact(compiled.folder)
+    out = tmp_path / "here"
+    out.mkdir()
+    inode = out.stat().st_ino
+    monkeypatch.chdir(out)
+    artifact.write(Path())
+    assert files_of(out) == artifact.files
+    (out / "model.c").write_text("changed")
+    artifact.write(out)
+    assert files_of(out) == artifact.files
+    assert out.stat().st_ino == inode
+    rename = Path.rename
+
+    def refuse_weights(self: Path, target: Path) -> Path:
+        if self.name == "weights.c" and self.parent.name == "new":
+            raise OSError(28, "No space left on device")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", refuse_weights)
+    with pytest.raises(OutputFolderError):
+        artifact.write(Path())
+    assert files_of(out) == artifact.files
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["compiled", "here"]
+
+
+@pytest.mark.parametrize("command", ["build", "verify"])
+def test_folder_that_is_no_artifact(tmp_path: Path, command: str) -> None:
+    assert "freeml compile" in refusal(command, tmp_path / "absent", kind="ArtifactError")
+    assert "freeml compile" in refusal(command, tmp_path, kind="ArtifactError")
+    (tmp_path / "report.json").write_text("{")
+    assert "freeml compile" in refusal(command, tmp_path, kind="ArtifactError")
+
+
+@pytest.mark.parametrize("name", ["model.c", "weights.c", "model.graph.json", "model.qdq.onnx"])
+def test_artifact_with_a_file_missing(compiled: Compiled, name: str) -> None:
+    (compiled.folder / name).unlink()
+    assert name in refusal("verify", compiled.folder, "--samples", "2", kind="ArtifactError")
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda text: text[: len(text) // 2],
+        lambda text: "[]",
+        lambda text: text.replace('"QConv"', '"QNothing"'),
+        lambda text: text.replace('"zero_point"', '"zero"'),
+        lambda text: text.replace('"format": 1', '"format": 999'),
+        lambda text: text.replace('"int8"', '"int7"'),
+    ],
+)
+def test_artifact_whose_graph_was_changed(compiled: Compiled, spoil: Callable[[str], str]) -> None:
+    path = compiled.folder / "model.graph.json"
+    changed = spoil(path.read_text())
+    assert changed != path.read_text()
+    path.write_text(changed)
+    assert "anew" in refusal("verify", compiled.folder, "--samples", "2", kind="ArtifactError")
+
+
+@pytest.mark.parametrize("report", ['{"generator": "freeml 0"}', '{"generator": "freeml 0", "target": "msp430"}'])
+def test_artifact_whose_report_was_changed(compiled: Compiled, report: str) -> None:
+    (compiled.folder / "report.json").write_text(report)
+    refusal("build", compiled.folder, kind="ArtifactError")
+
+
+def test_c_that_does_not_compile(compiled: Compiled) -> None:
+    with (compiled.folder / "model.c").open("a") as file:
+        file.write("int broken(void) { return }\n")
+    for command in (("verify",), ("build",), ("build", "--host")):
+        message = refusal(command[0], compiled.folder, *command[1:], kind="ToolchainError")
+        assert "model.c" in message
+        assert "broken" in message or "expected" in message
+    assert not (compiled.folder / "build" / "firmware.elf").exists()
+
+
+def test_c_that_crashes(compiled: Compiled) -> None:
+    """Run in a process of its own: freeml survives and says what happened."""
+    path = compiled.folder / "host" / "batch.c"
+    path.write_text(
+        path.read_text().replace("    for (; samples", "    *(volatile int *)samples = 0;\n    for (; samples")
+    )
+    assert "ended with status" in refusal("verify", compiled.folder, "--samples", "2", kind="ArtifactError")
+
+
+def test_float_model_of_another_net(compiled: Compiled, tmp_path: Path) -> None:
+    other = save(small(outputs=("r",)), tmp_path / "other.onnx")
+    result = run("verify", compiled.folder, "--data", compiled.data, "--model", other, "--json")
+    assert result.exit_code == 2
+    assert "logits" in json.loads(result.stdout)["error"]
