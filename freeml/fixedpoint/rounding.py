@@ -24,12 +24,14 @@ def shift_round(values: IntArray, shift: int) -> IntArray:
     """v / 2**shift, rounded half up. `shift` is 0 or more."""
     if shift == 0:
         return values
-    return (values + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift)
+    shifted: IntArray = (values + (np.int64(1) << np.int64(shift - 1))) >> np.int64(shift)
+    return shifted
 
 
 def divide_round(numerator: IntArray, denominator: IntArray) -> IntArray:
     """numerator / denominator, rounded half up, for a numerator of 0 or more and a denominator above 0."""
-    return (numerator + denominator // 2) // denominator
+    quotient: IntArray = (numerator + denominator // 2) // denominator
+    return quotient
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

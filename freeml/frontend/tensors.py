@@ -45,7 +45,8 @@ def tensor_array(tensor: onnx.TensorProto) -> Array:
     """
     shape = tuple(tensor.dims)
     if tensor.data_type not in (*FLOAT_TYPES, *INTEGER_TYPES):
-        raise Unsupported(f"tensor {tensor.name}: element type {dtype_name(tensor.data_type)} is not supported")
+        found = dtype_name(tensor.data_type)
+        raise Unsupported(f"tensor {tensor.name}: element type {found} is not supported; use floats or 8-bit integers")
     if any(extent < 0 for extent in shape):
         raise ModelFileError(f"tensor {tensor.name}: {list(shape)} is not a shape")
     if element_count(shape) > MAX_ELEMENTS:

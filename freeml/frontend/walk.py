@@ -314,9 +314,18 @@ def _fold_new_nodes(builder: Builder, first: int) -> None:
     for node in emitted:
         if not all(value in builder.constants for value in node.inputs):
             builder.nodes.append(node)
+            _check_float_constants(builder, node.inputs)
             continue
         for stage in node.stages:
             _evaluate(builder, stage)
+
+
+def _check_float_constants(builder: Builder, values: tuple[str, ...]) -> None:
+    """Refuse integer constants as operands of a layer."""
+    for value in values:
+        array = builder.constants.get(value)
+        if array is not None and array.dtype != np.float32:
+            raise Unsupported(f"it reads {value}, which holds {array.dtype}; expected floats")
 
 
 def _evaluate(builder: Builder, stage: Stage[Op]) -> None:

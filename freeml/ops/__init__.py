@@ -11,6 +11,8 @@ from freeml.ops.concat import QConcat
 from freeml.ops.conv import QConv
 from freeml.ops.copying import AxisMap, QCopy, Rescale
 from freeml.ops.dense import QDense
+from freeml.ops.hardsigmoid import QHardSigmoid
+from freeml.ops.hardsigmoid import QHardSigmoid
 from freeml.ops.hardswish import QHardSwish
 from freeml.ops.logsoftmax import QLogSoftmax
 from freeml.ops.lut import QInterpolated, QTable
@@ -19,28 +21,15 @@ from freeml.ops.mul import QMul
 from freeml.ops.prelu import QPRelu
 from freeml.ops.reducemean import QReduceMean
 from freeml.ops.reshape import QReshape
-from freeml.ops.softmax import Exponential, QSoftmax, Rows
+from freeml.ops.softmax import Exponential, QSoftmax
 from freeml.ops.transpose import QTranspose
 from freeml.ops.windows import Window
 
-INTEGER_CLASSES: dict[str, type] = {
-    kind.__name__: kind
-    for kind in (
-        *(
-            QArgMax,
-            QAveragePool,
-            QClip,
-            QConcat,
-            QConv,
-            QCopy,
-            QDense,
-            QHardSwish,
-            QInterpolated,
-            QLogSoftmax,
-            QMaxPool,
-        ),
-        *(QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
-        *(AxisMap, Exponential, Requant, Rescale, Rows, Window),
-    )
-}
+_OPERATORS = (
+    *(QArgMax, QAveragePool, QClip, QConcat, QConv, QCopy, QDense, QHardSigmoid, QHardSwish, QInterpolated, QLogSoftmax),
+    *(QMaxPool, QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
+)
+_PARTS = (AxisMap, Exponential, Requant, Rescale, Window)
+
+INTEGER_CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*_OPERATORS, *_PARTS)}
 """Every dataclass an integer operator is made of, by name: the vocabulary of a stored graph."""

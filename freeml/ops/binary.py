@@ -4,7 +4,7 @@ Sums keep one rounding: with a = s1/sy and b = s2/sy in fixed point at a common 
 
     acc = A (q1 - z1) + B (q2 - z2),   q_y = clamp(round(acc * M) + z_y)
 
-where A and B are the largest integers of at most 15 bits in the ratio s1 : s2 that keep acc within 32 bits.
+where A and B are the largest integers in the ratio s1 : s2 that keep acc below 2^29 for any operands.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def quantize_sum(q: Quantizing, sign: int, clamp: Clamp) -> Quantized:
     reach2 = max(second.qmax - second.zero_point, second.zero_point - second.qmin)
     largest = max(first.scale, second.scale)
     # the accumulator stays below 2**29, which leaves the requantization two bits to shift left
-    unit = min(2.0**15 - 1, 2.0**29 / (reach1 + reach2))
+    unit = 2.0**29 / (reach1 * first.scale / largest + reach2 * second.scale / largest + 2)
     factor1, factor2 = (int(f) for f in round_half_up(np.array([first.scale, second.scale]) / largest * unit))
     low, high = clamp_bounds(clamp, y)
     bound = factor1 * reach1 + factor2 * reach2

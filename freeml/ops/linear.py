@@ -49,7 +49,9 @@ def weight_scales(weights: FloatArray, bias: FloatArray, input_scale: float, lim
     """Symmetric scale per output channel (axis 0), large enough that the bias fits 30 bits of accumulator."""
     largest = np.abs(weights.reshape(weights.shape[0], -1)).max(axis=1, initial=0.0)
     scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0**29))
-    return np.where(scales > 0, scales, 1.0)
+    # float32 numbers, rounded up so that no weight is clipped: what an ONNX file can hold
+    nearest = np.nextafter(np.where(scales > 0, scales, 1.0).astype(np.float32), np.float32(np.inf))
+    return nearest.astype(np.float64)
 
 
 def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp: Clamp) -> LinearWeights:

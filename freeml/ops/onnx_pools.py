@@ -28,8 +28,8 @@ def _pool(average: bool) -> Importer:
         positive_ints(node, "kernel_shape", ones)
         strides, dilations = positive_ints(node, "strides", ones), positive_ints(node, "dilations", ones)
         pads = window_pads(node, shape, kernel, strides, dilations)
-        # With auto_pad the output extent is fixed by the stride alone: ceil_mode has nothing left to round.
-        ceil_mode = node.int("ceil_mode", 0) != 0 and node.str("auto_pad", "NOTSET") == "NOTSET"
+        # SAME fixes the output extent by the stride alone: ceil_mode has nothing left to round.
+        ceil_mode = node.int("ceil_mode", 0) != 0 and node.str("auto_pad", "NOTSET") in ("NOTSET", "VALID")
         window = Window(kernel=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil_mode)
         _emit(node, builder, window, average)
 
@@ -57,8 +57,8 @@ def import_reduce_max(node: SourceNode, builder: Builder) -> None:
         builder.alias(out, x)
         return
     axes = axes or tuple(range(len(shape)))
-    if not axes:
-        raise Unsupported("its input is a scalar")
+    if not axes or 0 in shape:
+        raise Unsupported(f"its input of shape {shape} is a scalar or has extent 0")
     if any(b - a != 1 for a, b in itertools.pairwise(axes)):
         raise Unsupported(f"only neighbouring axes are supported, found {list(axes)}")
     before, covered = element_count(shape[: axes[0]]), element_count(shape[axes[0] : axes[-1] + 1])

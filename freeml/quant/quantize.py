@@ -12,7 +12,11 @@ from freeml.errors import QuantizationError
 from freeml.ir.graph import Brought, Graph, Node, Op, QGraph, QOp, Stage, verify
 from freeml.ir.types import QRANGE, Array, QDType, QType, Shape
 from freeml.ops.base import FloatOp, Quantizing, SameFormat
+from freeml.ops.clip import QClip
+from freeml.ops.copying import QCopy, axis_maps, make_rescale
 from freeml.ops.lut import Pointwise
+from freeml.ops.maxpool import QMaxPool
+from freeml.ops.reshape import QReshape
 from freeml.quant.ranges import Observations, RangeMethod
 
 
@@ -71,6 +75,7 @@ def quantize(
     A value inside a fused node lives in a register, so it costs nothing to give it 16 bits; it keeps the narrow format
     only where the next stage looks it up in a table or passes its format on.
     """
+    graph = _formats_pushed_back(graph)
     readers = {v: n for n in graph.nodes for v in graph.activations(n)}
     internal = {
         name: readers[name]
@@ -97,6 +102,20 @@ def quantize(
             dtype = "int16"
         fixed = op.output_format(inputs, shape, dtype)
         return fixed if fixed is not None else calibrated(value, dtype)
+
+    def rescaled(node: Node[Op], stage: Stage[QOp]) -> tuple[Stage[QOp], ...]:
+        """The stage, and a rescaling copy behind it where a format is brought that the operator itself cannot give."""
+        source, out = types[stage.inputs[0]], stage.outputs[0]
+        if not isinstance(stage.op, (QMaxPool, QClip, QReshape)):
+            return (stage,)
+        rescale = make_rescale(node.name, source, types[out])
+        if rescale is None:
+            return (stage,)
+        value = f"{out}.kept"
+        types[value] = source.with_shape(types[out].shape)
+        maps = axis_maps(tuple(tuple(range(extent)) for extent in types[out].shape))
+        copying: QOp = QCopy(maps=maps, fill=0, rescale=rescale)
+        return replace(stage, outputs=(value,)), Stage(op=copying, inputs=(value,), outputs=(out,))
 
     def integer_stage(node: Node[Op]) -> Stage[QOp]:
         stage = node.stages[0]
@@ -134,22 +153,40 @@ def quantize(
     collected: dict[str, list[Stage[QOp]]] = {}
     nodes: list[Node[QOp]] = []
     for node in graph.nodes:
-        stage = integer_stage(node)
+        stage, *copies = rescaled(node, integer_stage(node))
         group = member_of.get(node.name, (node.name,))
         collected.setdefault(group[0], []).append(stage)
         if node.name == group[-1]:
             nodes.append(Node(name=group[0], stages=tuple(collected[group[0]]), source=node.source))
+        assert not copies or node.name == group[-1], "a format inside a fused node was not pushed back"
+        nodes += [Node(name=f"{node.name}.rescale", stages=(copy,), source=node.source) for copy in copies]
     head = {n.name: n.source for n in graph.nodes}
     result = QGraph(
         name=graph.name,
         inputs=graph.inputs,
         outputs=graph.outputs,
-        nodes=tuple(replace(n, source=head[n.name]) for n in nodes),
+        nodes=tuple(replace(n, source=head.get(n.name, n.source)) for n in nodes),
         types={**types, **{v: _passed_through(graph, types, v) for v in graph.outputs}},
         constants=constants,
     )
     verify(result)
     return result
+
+
+def _formats_pushed_back(graph: Graph) -> Graph:
+    """A format brought behind an operator that keeps its input's format is the input's too, when nothing else reads it."""
+    brought = dict(graph.brought)
+    for node in reversed(graph.nodes):
+        source, out = node.stages[0].inputs[0], node.outputs[0]
+        if (
+            isinstance(node.op, SameFormat)
+            and out in brought
+            and source not in brought
+            and source not in graph.outputs
+            and len(graph.consumers(source)) == 1
+        ):
+            brought[source] = brought[out]
+    return replace(graph, brought=brought)
 
 
 def _passed_through(graph: Graph, types: Mapping[str, QType], value: str) -> QType:

@@ -367,6 +367,7 @@ def test_outputs_that_need_no_net() -> None:
         ([node("Squeeze", "x s", "y")], {"s": ints(1)}, "do not all have extent 1"),
         ([node("Cast", "x", "y", to=TensorProto.INT8)], {}, "cast from float32 to int8"),
         ([node("Add", "x w", "y")], {"w": normal(1, 3, 5, 4)}, "expected shapes that broadcast"),
+        ([node("Add", "x w", "y")], {"w": ints(3)}, "it reads w, which holds int64; expected floats"),
     ],
 )  # fmt: skip
 def test_nodes_that_cannot_be_honoured(nodes: list[onnx.NodeProto], constants: dict[str, object], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Mutated models, byte by byte and node by node: they import or they end in one of freeml's own errors, nothing else."""
+"""Mutated models, byte by byte and node by node: they import, or they end in one of freeml's own errors."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_names_that_are_not_text(field: str, tmp_path: Path) -> None:
     setattr(model.graph.node[0], field, "QQQQQQQQ")
     path = tmp_path / "net.onnx"
     path.write_bytes(model.SerializeToString().replace(b"QQQQQQQQ", b"\xff\xfe\xff\xfe\xff\xfe\xff\xfe"))
-    with pytest.raises(ModelFileError, match="not text|not an ONNX model"):
+    with pytest.raises(ModelFileError, match="its names are not text"):
         read_model(path)
 
 

@@ -200,6 +200,8 @@ def test_max_and_min_with_scalars_are_clips() -> None:
         {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER"},
         {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "SAME_LOWER"},
         {"kernel_shape": [2, 2], "strides": [2, 2], "auto_pad": "VALID"},
+        {"kernel_shape": [2, 3], "strides": [2, 2], "auto_pad": "VALID", "ceil_mode": 1},
+        {"kernel_shape": [3, 3], "strides": [2, 2], "auto_pad": "SAME_UPPER", "ceil_mode": 1},
     ],
 )
 def test_pool(op_type: str, attributes: dict[str, Any]) -> None:

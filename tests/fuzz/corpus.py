@@ -13,13 +13,17 @@ from onnx import TensorProto, helper, numpy_helper
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "models"
 
 
-def _tensor(name: str, values: Any) -> Any:  # noqa: ANN401
+def _tensor(name: str, values: Any) -> Any:
     array = np.asarray(values)
     return numpy_helper.from_array(array.astype(np.float32) if array.dtype.kind == "f" else array, name)
 
 
 def _model(
-    nodes: Sequence[Any], shape: Sequence[int | str], outputs: Sequence[str], constants: Mapping[str, Any], opset: int = 17
+    nodes: Sequence[Any],
+    shape: Sequence[int | str],
+    outputs: Sequence[str],
+    constants: Mapping[str, Any],
+    opset: int = 17,
 ) -> bytes:
     graph = helper.make_graph(
         list(nodes),
@@ -68,7 +72,7 @@ def sequence() -> bytes:
     node = helper.make_node
     return _model(
         [
-            node("Conv", ["x", "w0"], ["a"], name="depthwise", group=3, dilations=[2], strides=[2], pads=[2, 1]),
+            node("Conv", ["x", "w0"], ["a"], name="depthwise", group=3, dilations=[2], strides=[2], pads=[1, 1]),
             node("HardSwish", ["a"], ["h"], name="swish"),
             node("Split", ["h"], ["s0", "s1"], name="split", axis=2),
             node("Sigmoid", ["s0"], ["g"], name="gate"),

@@ -26,7 +26,7 @@ CASES = (
         name="after-conv",
         nodes=[node("Conv", "x w b", "h", pads=[1, 1, 1, 1]), NORM],
         constants={"w": normal(4, 3, 3, 3), "b": normal(4, seed=1), **statistics(4)},
-        layers=3,
+        layers=1,
     ),
     Case(
         name="after-conv-without-bias",
