@@ -23,6 +23,7 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import Array, IntArray
+from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
 from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
@@ -40,7 +41,7 @@ from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.version import VERSION
 
-PASSES = (FoldPad(), FoldAffine(), FuseClip())
+PASSES = (CanonicalMeans(), FoldPad(), FoldAffine(), FuseClip())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 

@@ -46,7 +46,9 @@ def infer_pool(window: Window, x: TensorType, kind: str) -> tuple[TensorType, ..
                 f"{kind} expected padding smaller than the kernel's extent {reach}, found {(before, after)}"
             )
     if (window_counts(window, x.shape[2:], False) == 0).any():
-        raise GraphError(f"{kind} expected every window to hold some of the map {x.shape[2:]}, found one all in padding")
+        raise GraphError(
+            f"{kind} expected every window to hold some of the map {x.shape[2:]}, found one all in padding"
+        )
     return (TensorType(shape=(*x.shape[:2], *window.out_extents(x.shape[2:]))),)
 
 

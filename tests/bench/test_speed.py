@@ -33,7 +33,17 @@ def images() -> np.ndarray:
 
 
 def test_compile_from_prompt_to_prompt(benchmark, tmp_path):
-    command = [sys.executable, "-m", "freeml", "compile", str(LENET), "--target", "apollo4", "--out", str(tmp_path / "o")]
+    command = [
+        sys.executable,
+        "-m",
+        "freeml",
+        "compile",
+        str(LENET),
+        "--target",
+        "apollo4",
+        "--out",
+        str(tmp_path / "o"),
+    ]
     benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "capture_output": True}, rounds=5)
     assert benchmark.stats.stats.median <= 3.0
 

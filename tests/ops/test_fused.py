@@ -62,10 +62,6 @@ POOLED = (
         "conv-avgpool-padded-counted",
         node("AveragePool", "h", "y", kernel_shape=[2, 2], strides=[2, 2], pads=[1, 1, 0, 0], count_include_pad=1),
     ),
-    chain(
-        "conv-avgpool-ceil-counted",
-        node("AveragePool", "h", "y", kernel_shape=[3, 3], strides=[3, 3], pads=[1, 0, 1, 0], ceil_mode=1, count_include_pad=1),
-    ),
     chain("conv-global-avgpool", node("GlobalAveragePool", "h", "y")),
     chain("conv-hardswish-avgpool", node("HardSwish", "h", "s"), node("AveragePool", "s", "y", **POOL)),
     chain(
@@ -141,10 +137,15 @@ CASES = (
     chain("conv-hardswish", node("HardSwish", "h", "y"), every=True),
     chain("conv-scale", node("Mul", "h s", "y"), s=normal(4, 1, 1, seed=8)),
     chain("conv-shift", node("Sub", "s h", "y"), s=normal(4, 1, 1, seed=8)),
-    chain("conv-times-a-constant-map", node("Mul", "h s", "y"), s=normal(4, 8, 8, seed=8)),
+    chain("conv-times-a-constant-map", node("Mul", "h s", "y"), s=normal(1, 4, 8, 8, seed=8)),
     chain("conv-plus-a-constant-map", node("Add", "h s", "y"), s=normal(1, 4, 8, 8, seed=8)),
     chain("conv-gate", node("Sigmoid", "h", "g"), node("Mul", "h g", "y"), layers=3),
     chain("conv-two-readers", node("Relu", "h", "r"), node("Tanh", "h", "t"), node("Add", "r t", "y"), layers=4),
+    chain(
+        "conv-avgpool-ceil-counted",  # a fused pool counts positions inside the map, here padding counts here and there
+        node("AveragePool", "h", "y", kernel_shape=[3, 3], strides=[3, 3], pads=[1, 0, 1, 0], ceil_mode=1, count_include_pad=1),
+        layers=2,
+    ),
     chain("conv-overlapping-pool", node("MaxPool", "h", "y", kernel_shape=[3, 3], strides=[2, 2]), layers=2),
     Case(
         name="residual-pooled",

@@ -20,7 +20,9 @@ from freeml.quant.synthetic import synthetic_inputs
 def small_net(*, spread: float = 1.0, statistics=None) -> Graph:
     """Conv 3x3 (4 channels), Relu, flatten, dense to 3; channel c of the conv is scaled by spread ** c."""
     rng = np.random.default_rng(1)
-    w1 = rng.normal(size=(4, 2, 3, 3)).astype(np.float32) * (spread ** np.arange(4)).reshape(4, 1, 1, 1).astype(np.float32)
+    w1 = rng.normal(size=(4, 2, 3, 3)).astype(np.float32) * (spread ** np.arange(4)).reshape(4, 1, 1, 1).astype(
+        np.float32
+    )
     b1 = rng.normal(size=4).astype(np.float32) * (spread ** np.arange(4)).astype(np.float32)
     w2 = rng.normal(size=(64, 3)).astype(np.float32) / np.repeat(spread ** np.arange(4), 16)[:, None].astype(np.float32)
     constants = {"w1": w1, "b1": b1, "w2": w2.astype(np.float32), "b2": np.zeros(3, np.float32)}
@@ -153,5 +155,3 @@ def test_synthetic_inputs_come_closest_to_inner_statistics(maker):
 def test_relu_net_has_the_whole_int8_range_for_positive_numbers():
     choice = choose(small_net(), inputs(), precision=Precision(), method="minmax")
     assert choice.qgraph.types["r"].zero_point == -128
-
-
