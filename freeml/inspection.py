@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from freeml.codegen.program import CProgram
-from freeml.errors import FreemlError
+from freeml.errors import FreemlError, UnsupportedModelError
 from freeml.fit import board_limits, estimated_excess
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.problems import Survey, survey
-from freeml.ir.graph import Graph
+from freeml.ir.graph import Graph, QGraph
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.pipeline import PASSES, lower_graph, macs_by_value
@@ -96,27 +96,26 @@ def inspect_model(model: Path, target: str | None = None) -> Inspection:
         return Inspection(model=model.name, survey=found, params=None, macs=None, problems=found.problems, estimates={})
     try:
         graph = run_passes(import_onnx(model), PASSES)
-        program = _planned(graph)
+        qgraph = _quantized(graph)
+        estimates = {board.name: estimate(lower_graph(qgraph, board)[2], board) for board in boards}
     except FreemlError as error:
-        return Inspection(model=model.name, survey=found, params=None, macs=None, problems=(str(error),), estimates={})
+        problems = error.problems if isinstance(error, UnsupportedModelError) else (str(error),)
+        return Inspection(model=model.name, survey=found, params=None, macs=None, problems=problems, estimates={})
     return Inspection(
         model=model.name,
         survey=found,
         params=sum(array.size for array in graph.constants.values()),
         macs=sum(macs_by_value(graph).values()),
         problems=(),
-        estimates={board.name: estimate(program, board) for board in boards},
+        estimates=estimates,
     )
 
 
-def _planned(graph: Graph) -> CProgram:
-    """The int8 net's program, quantized with made-up inputs."""
+def _quantized(graph: Graph) -> QGraph:
+    """The int8 net, quantized with made-up inputs."""
     chance = np.random.default_rng(0)
     inputs = {name: chance.normal(size=(PROBES, *graph.types[name].shape)).astype(np.float32) for name in graph.inputs}
-    qgraph = quantize(
-        graph, observe(graph, inputs), precision=Precision(), method="minmax", groups=fusion_groups(graph)
-    )
-    return lower_graph(qgraph)[2]
+    return quantize(graph, observe(graph, inputs), precision=Precision(), method="minmax", groups=fusion_groups(graph))
 
 
 def estimate(program: CProgram, board: Board) -> Estimate:

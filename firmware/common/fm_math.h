@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fm_port.h"
+
 /* A right shift of a negative number must copy the sign: true of every compiler freeml supports, checked here. */
 typedef char fm_right_shift_is_arithmetic[((int32_t)-1 >> 1) == (int32_t)-1 ? 1 : -1];
 

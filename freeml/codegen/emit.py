@@ -36,9 +36,9 @@ def _environment() -> jinja2.Environment:
 
 
 def _comment(text: object) -> str:
-    """Text that cannot end the C comment it is put in, or start another, or leave ASCII."""
-    plain = str(text).replace("*/", "* /").replace("/*", "/ *").replace("\\", "/")
-    return "".join(ch if " " <= ch <= "~" else "?" for ch in plain)
+    """Text that cannot end the C comment it is put in, start another, splice lines (`??/` does) or leave ASCII."""
+    plain = "".join(ch if " " <= ch <= "~" and ch != "\\" else "_" for ch in str(text))
+    return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")
 
 
 def emit(

@@ -196,4 +196,4 @@ def _comment(graph: QGraph, node: Node[QOp]) -> tuple[str, ...]:
         lines[0] += f" (from {node.source})"
     lines += [f"reads  {value}: {type_text(graph.types[value])}" for value in graph.activations(node)]
     lines.append(f"writes {node.outputs[0]}: {type_text(graph.types[node.outputs[0]])}")
-    return tuple(line.replace("*/", "* /").replace("/*", "/ *") for line in lines)
+    return tuple(lines)

@@ -71,6 +71,11 @@ def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp:
         scales = np.broadcast_to(np.asarray(brought.scale, dtype=np.float64), (weights.shape[0],))
     else:
         scales = weight_scales(weights, bias, x.scale, limit)
+    if not np.isfinite(scales).all():
+        raise QuantizationError(
+            f"node {q.node}: expected biases within reach of the weights' scale, found one of {np.abs(bias).max():.3g} "
+            f"for inputs in steps of {x.scale:.3g}; rescale the layer"
+        )
     expand = (slice(None),) + (np.newaxis,) * (weights.ndim - 1)
     q_weights = np.clip(round_half_up(weights / scales[expand]), -limit - (brought is not None), limit)
     flat = q_weights.reshape(q_weights.shape[0], -1)

@@ -237,7 +237,8 @@ def fold_split(node: SourceNode, builder: Builder) -> None:
     axis = normalized_axis(node.int("axis", 0), array.ndim)
     start = 0
     for out, size in zip(node.outputs, split_sizes(node, builder, array.shape[axis]), strict=True):
-        set_constant(builder, out, np.take(array, np.arange(start, start + size), axis=axis))
+        if out:
+            set_constant(builder, out, np.take(array, np.arange(start, start + size), axis=axis))
         start += size
 
 

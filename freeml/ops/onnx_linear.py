@@ -15,7 +15,7 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported
 from freeml.ops.mul import Mul
-from freeml.ops.onnx_values import positive_ints, real, window_pads
+from freeml.ops.onnx_values import positive_ints, real, settled_steps, window_pads
 from freeml.ops.reshape import Reshape
 from freeml.ops.transpose import Transpose
 
@@ -35,6 +35,7 @@ def import_conv(node: SourceNode, builder: Builder) -> None:
     dilations = positive_ints(node, "dilations", ones)
     (group,) = positive_ints(node, "group", (1,))
     pads = window_pads(node, x, kernel, strides, dilations)
+    strides, dilations = settled_steps(x, kernel, strides, dilations, pads)
     inputs = [node.inputs[0], node.inputs[1]]
     if node.has(2):
         bias = builder.constant_input(node, 2, "bias")

@@ -11,7 +11,7 @@ from freeml.ops.averagepool import AveragePool
 from freeml.ops.importing import Builder, Importer, SourceNode, Unsupported
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.onnx_shapes import distinct_axes, optional_axes
-from freeml.ops.onnx_values import positive_ints, window_pads
+from freeml.ops.onnx_values import positive_ints, settled_steps, window_pads
 from freeml.ops.reshape import Reshape
 from freeml.ops.windows import Window
 
@@ -28,6 +28,7 @@ def _pool(average: bool) -> Importer:
         positive_ints(node, "kernel_shape", ones)
         strides, dilations = positive_ints(node, "strides", ones), positive_ints(node, "dilations", ones)
         pads = window_pads(node, shape, kernel, strides, dilations)
+        strides, dilations = settled_steps(shape, kernel, strides, dilations, pads)
         # SAME fixes the output extent by the stride alone: ceil_mode has nothing left to round.
         ceil_mode = node.int("ceil_mode", 0) != 0 and node.str("auto_pad", "NOTSET") in ("NOTSET", "VALID")
         window = Window(kernel=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil_mode)

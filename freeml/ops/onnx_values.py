@@ -11,6 +11,8 @@ from freeml.ops.importing import Builder, SourceNode, Unsupported, spatial_pads
 MAX_ELEMENTS = 2**24
 """Elements a tensor may have: 64 times the largest memory of any board, and small enough to hold while compiling."""
 
+LARGEST_EXTENT = 32767
+
 
 def real(builder: Builder, name: str) -> NDArray[np.float32]:
     """A float constant as float32."""
@@ -63,6 +65,26 @@ def window_pads(
     if element_count(shape[:2] + padded) > MAX_ELEMENTS:
         raise Unsupported(f"pads {pads} make the input larger than {MAX_ELEMENTS} elements")
     return pads
+
+
+def settled_steps(
+    shape: Shape,
+    kernel: tuple[int, ...],
+    strides: tuple[int, ...],
+    dilations: tuple[int, ...],
+    pads: tuple[tuple[int, int], ...],
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Strides and dilations without needless size: one beyond the padded extent, or of a kernel of 1, changes nothing.
+
+    Refuses extents that the loops on a board, whose `int` may have 16 bits, cannot count.
+    """
+    padded = tuple(extent + sum(pair) for extent, pair in zip(shape[2:], pads, strict=True))
+    if max(padded, default=0) > LARGEST_EXTENT:
+        raise Unsupported(f"expected padded extents of at most {LARGEST_EXTENT}, found {list(padded)}")
+    return (
+        tuple(max(1, min(stride, extent)) for stride, extent in zip(strides, padded, strict=True)),
+        tuple(1 if extent == 1 else dilation for extent, dilation in zip(kernel, dilations, strict=True)),
+    )
 
 
 def set_constant(builder: Builder, name: str, array: Array) -> None:

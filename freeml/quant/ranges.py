@@ -13,6 +13,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from freeml.errors import QuantizationError
 from freeml.ir.graph import Graph, execute
 from freeml.ir.types import Array, FloatArray
 
@@ -20,6 +21,7 @@ RangeMethod: TypeAlias = Literal["minmax", "percentile", "mse"]
 CHUNK = 64
 KEPT_PER_VALUE = 65_536
 PERCENTILE = 99.99
+LARGEST = float(np.finfo(np.float32).max)
 CLIPPINGS = tuple(1.0 - 0.025 * step for step in range(21))
 
 
@@ -68,7 +70,10 @@ def _least_error(sample: FloatArray, low: float, high: float) -> tuple[float, fl
 
 
 def observe(graph: Graph, inputs: Mapping[str, Array]) -> Observations:
-    """Run the float graph over the calibration inputs (leading sample axis) and record every value."""
+    """Run the float graph over the calibration inputs (leading sample axis) and record every value.
+
+    Raises QuantizationError for the first value that is not finite, or beyond float32.
+    """
     samples = next(iter(inputs.values())).shape[0]
     low: dict[str, float] = {}
     high: dict[str, float] = {}
@@ -81,6 +86,12 @@ def observe(graph: Graph, inputs: Mapping[str, Array]) -> Observations:
         for name, array in execute(graph, chunk).items():
             if graph.types[name].dtype != "float32":
                 continue
+            if not float(np.abs(array).max()) <= LARGEST:  # NaN is not, either
+                first = float(np.ravel(array)[int(np.argmax(~(np.abs(array) <= LARGEST)))])
+                raise QuantizationError(
+                    f"value {name}: expected finite float32 numbers on the calibration inputs, found {first}; check "
+                    "the data and the weights of the layers before it"
+                )
             low[name] = min(low.get(name, np.inf), float(array.min()))
             high[name] = max(high.get(name, -np.inf), float(array.max()))
             share = max(1, KEPT_PER_VALUE * count // samples)

@@ -39,7 +39,7 @@ Bytes = Callable[[bytearray, random.Random], None]
 Structure = Callable[[onnx.ModelProto, random.Random], None]
 
 
-# --- bytes --------------------------------------------------------------------------------------------------------------
+# --- bytes ---------------------------------------------------------------------------------------------------------
 
 
 def flip_bit(content: bytearray, chance: random.Random) -> None:
@@ -73,7 +73,7 @@ def zero_bytes(content: bytearray, chance: random.Random) -> None:
 BYTES: tuple[Bytes, ...] = (flip_bit, set_byte, remove_bytes, repeat_bytes, truncate, zero_bytes)
 
 
-# --- structure ----------------------------------------------------------------------------------------------------------
+# --- structure -----------------------------------------------------------------------------------------------------
 
 
 def _node(model: onnx.ModelProto, chance: random.Random) -> onnx.NodeProto:

@@ -51,7 +51,7 @@ def take(path: Path, *, build: bool) -> None:
     made, _ = calibration_inputs(imported, None, 0)
     inputs = {name: array[:PROBES] for name, array in made.items()}
     choice, _ = quantize_graph(graph, inputs, None, options)
-    qgraph, memory, program = lower_graph(choice.qgraph)
+    qgraph, memory, program = lower_graph(choice.qgraph, get_board("msp430"))
     assert memory.arena_bytes >= memory.lower_bound_bytes
     assert all(count >= 0 for count in macs_by_value(graph).values())
     vectors = test_vectors(qgraph, inputs)

@@ -1,4 +1,5 @@
-"""A plain MSP430 interpreter for the tests of this folder: base instructions and multiplier products, nothing else.
+"""A plain MSP430 interpreter for the tests: base instructions, multiplier products, and the one MSP430X instruction that
+far.S uses (MOVA @Rsrc, Rdst, after which indirect modes reach all of the 20-bit address space), nothing else.
 It runs what LLVM emits, slowly, and counts no cycles.
 
 Source: SLAU367, chapter "CPUX" (instruction formats, addressing modes, constant generators, status bits).
@@ -19,10 +20,10 @@ UART_SEND, UART_FLAGS, UART_READY = 0x5CE, 0x5DC, 2
 
 
 class Cpu:
-    """Registers and 64 KB of memory, loaded from an ELF file."""
+    """Registers and 1 MB of memory, loaded from an ELF file."""
 
     def __init__(self, elf: Path) -> None:
-        self.memory = bytearray(0x10000)
+        self.memory = bytearray(0x100000)
         self.registers = [0] * 16
         self.symbols: dict[str, int] = {}
         self.console = bytearray()
@@ -40,8 +41,8 @@ class Cpu:
 
     def read(self, address: int, byte: bool) -> int:
         if byte:
-            return self.memory[address & 0xFFFF]
-        address &= 0xFFFE
+            return self.memory[address & 0xFFFFF]
+        address &= 0xFFFFE
         return self.memory[address] | self.memory[address + 1] << 8
 
     def write(self, address: int, value: int, byte: bool) -> None:
@@ -92,6 +93,9 @@ class Cpu:
             self._jump(word)
         elif kind == 1 and word < 0x1400:
             self._single(word)
+        elif word & 0xF0F0 == 0:  # MOVA @Rsrc, Rdst
+            address = self.registers[word >> 8 & 15]
+            self.registers[word & 15] = (self.read(address, False) | self.read(address + 2, False) << 16) & 0xFFFFF
         else:
             raise AssertionError(f"unknown instruction 0x{word:04X} before 0x{self.registers[PC]:04X}")
         self.lowest_stack = min(self.lowest_stack, self.registers[SP] or 0x10000)
@@ -117,7 +121,7 @@ class Cpu:
             address = self.registers[register]
             if mode == 3:
                 step = 1 if byte and register not in (PC, SP) else 2
-                self.registers[register] = (address + step) & 0xFFFF
+                self.registers[register] = (address + step) & 0xFFFFF
         return self.read(address, byte), address
 
     def _store(self, address: int | None, register: int, value: int, byte: bool) -> None:
