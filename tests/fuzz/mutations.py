@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
+import numpy as np
 import onnx
-from onnx import AttributeProto, TensorProto, helper
+from onnx import AttributeProto, TensorProto, helper, numpy_helper
 
 EDGES = (0, 1, -1, 2, 3, 7, -2, 127, 128, 255, 256, 4096, 65536, 2**31 - 1, 2**31, -(2**31), 2**40, 2**63 - 1, -(2**63))
 FLOATS = (0.0, -0.0, 1.0, -1.0, 1e-45, 1e-38, 1e38, 3.4e38, float("inf"), float("-inf"), float("nan"))
@@ -34,6 +35,13 @@ NAMES = (
 )
 OPERATORS = tuple(sorted({schema.name for schema in onnx.defs.get_all_schemas() if schema.domain == ""}))
 DATA_TYPES = tuple(TensorProto.DataType.values())
+
+UNARY = (
+    "Abs", "ArgMax", "Dropout", "Elu", "Exp", "Flatten", "GlobalAveragePool", "GlobalMaxPool", "HardSigmoid", "HardSwish",
+    "Identity", "LeakyRelu", "LogSoftmax", "Neg", "ReduceMean", "Relu", "Reciprocal", "Sigmoid", "Softmax", "Sqrt", "Squeeze",
+    "Tanh", "Transpose",
+)  # fmt: skip
+BINARY = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Concat", "PRelu", "MatMul")
 
 Bytes = Callable[[bytearray, random.Random], None]
 Structure = Callable[[onnx.ModelProto, random.Random], None]
@@ -222,6 +230,44 @@ def drop_attribute(model: onnx.ModelProto, chance: random.Random) -> None:
         del node.attribute[chance.randrange(len(node.attribute))]
 
 
+def insert_operator(model: onnx.ModelProto, chance: random.Random) -> None:
+    """A new operator between two nodes, on one value or on two: often a valid net."""
+    if not model.graph.node:
+        return
+    position = chance.randrange(len(model.graph.node))
+    node = model.graph.node[position]
+    if not node.input:
+        return
+    slot = chance.randrange(len(node.input))
+    fresh = f"fresh_{chance.randrange(10**6)}"
+    if chance.random() < 0.6:
+        new = helper.make_node(chance.choice(UNARY), [node.input[slot]], [fresh], name=fresh)
+    else:
+        other = chance.choice([node.input[slot], *_names(model)])
+        new = helper.make_node(chance.choice(BINARY), [node.input[slot], other], [fresh], name=fresh)
+        if new.op_type == "Concat":
+            new.attribute.append(helper.make_attribute("axis", chance.choice((0, 1, -1, 2))))
+    node.input[slot] = fresh
+    model.graph.node.insert(position, new)
+
+
+def add_output(model: onnx.ModelProto, chance: random.Random) -> None:
+    """Some value inside becomes an output as well."""
+    made = [name for node in model.graph.node for name in node.output if name]
+    if made:
+        output = helper.make_tensor_value_info(chance.choice(made), TensorProto.FLOAT, None)
+        model.graph.output.insert(chance.randrange(len(model.graph.output) + 1), output)
+
+
+def scale_weights(model: onnx.ModelProto, chance: random.Random) -> None:
+    """Float weights of another magnitude: finite, yet perhaps hard to quantize."""
+    floats = [t for t in model.graph.initializer if t.data_type == TensorProto.FLOAT and t.raw_data]
+    if floats:
+        tensor = chance.choice(floats)
+        array = numpy_helper.to_array(tensor) * np.float32(chance.choice((0.0, -1.0, 1e-30, 1e-6, 1e4, 1e12, 1e30)))
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
 def nest_graph(model: onnx.ModelProto, chance: random.Random) -> None:
     """A graph inside an attribute, sometimes many levels deep."""
     attribute = _node(model, chance).attribute.add(name="body", type=AttributeProto.GRAPH)
@@ -345,7 +391,8 @@ def add_function(model: onnx.ModelProto, chance: random.Random) -> None:
 STRUCTURE: tuple[Structure, ...] = (
     drop_node, duplicate_node, swap_nodes, rename_node, rename_value, rewire_input, rewire_output, add_operand,
     drop_operand, change_operator, change_domain, change_number, change_length, change_text, change_attribute_type,
-    rename_attribute, drop_attribute, nest_graph, change_extents, change_data_type, change_data, drop_tensor,
+    rename_attribute, drop_attribute, insert_operator, insert_operator, insert_operator, insert_operator, add_output,
+    add_output, scale_weights, scale_weights, change_number, change_number, nest_graph, change_extents, change_data_type, change_data, drop_tensor,
     externalize, change_declared_shape, change_declared_type, change_outputs, change_inputs, change_versions,
     change_graph_name, add_function,
 )  # fmt: skip
