@@ -11,6 +11,7 @@ from freeml.artifact import write_files
 from freeml.codegen.emit import firmware_files
 from freeml.codegen.program import CProgram
 from freeml.errors import DoesNotFitError, ToolchainError
+from freeml.ir.types import element_count
 from freeml.report.figures import Bytes, Limits
 from freeml.targets import Board
 from freeml.toolchains import BuildResult, build, find
@@ -35,6 +36,16 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
     """Why constants and arena alone exceed a memory, whatever the code takes; None when they do not."""
     in_nv = program.arena_bytes if board.activations == "nv" else 0
     in_sram = program.scratch_bytes + (0 if board.activations == "nv" else program.arena_bytes)
+    longest = 2 ** (board.int_bits - 1) - 1
+    for layer in program.layers:
+        for operand in (*layer.head.inputs, layer.out):
+            shape = operand.type.shape
+            loops = (*shape, element_count(shape[:-1]))
+            if max(loops) > longest:
+                return (
+                    f"layer {layer.name} runs {max(loops):,} steps in one loop, and an int of {board.int_bits} bits counts "
+                    f"to {longest:,}"
+                )
     near = sum(d.size_bytes for d in program.near_data) + in_nv
     if near > board.near_nv.size_bytes:
         return f"weights and activations take {near:,} of {board.near_nv.size_bytes:,} bytes of {board.near_nv.name}"
@@ -102,7 +113,9 @@ def check_far(elf: Path, program: CProgram) -> None:
         symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
         found = {symbol.name: int(symbol["st_value"]) for symbol in symbols if symbol.name in expected}
     if found != expected:
-        raise ToolchainError(f"the linker moved far constants: expected {expected}, found {found}; use another --toolchain")
+        raise ToolchainError(
+            f"the linker moved far constants: expected {expected}, found {found}; use another --toolchain"
+        )
 
 
 def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:

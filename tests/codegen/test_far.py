@@ -109,3 +109,15 @@ def vectors(graph):
     from freeml.pipeline import test_vectors
 
     return test_vectors(graph, {"x": np.random.default_rng(2).normal(size=(1, 1, 3, 12, 12)).astype(np.float32)})
+
+
+def test_a_loop_longer_than_a_16_bit_int_counts(tmp_path):
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], name="tall")
+    values = [helper.make_tensor_value_info(*v) for v in (("x", 1, [1, 1]), ("y", 1, [1, 33_000]))]
+    weights = numpy_helper.from_array(np.ones((1, 33_000), dtype=np.float32), "w")
+    graph = helper.make_graph([node], "long", values[:1], values[1:], [weights])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(model, tmp_path / "long.onnx")
+    with pytest.raises(DoesNotFitError, match=r"layer tall runs 33,000 steps in one loop, and an int of 16 bits"):
+        compile_model(tmp_path / "long.onnx", options=Options(target="msp430"))
+    compile_model(tmp_path / "long.onnx", options=Options(target="apollo4"))

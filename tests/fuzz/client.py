@@ -21,15 +21,32 @@ class Client:
     """Hands models to a worker process, in the folder `folder`."""
 
     folder: Path
+    limit_seconds: float = LIMIT_SECONDS
     process: subprocess.Popen[str] | None = field(default=None)
     outcomes: dict[str, int] = field(default_factory=dict)
 
-    def outcome(self, model: bytes, *, build: bool = False) -> dict[str, str]:
+    def outcome(self, model: bytes, *, build: bool = False, precision: str = "int8") -> dict[str, str]:
         """What becomes of a model: the worker's answer, or a fault when it died or took too long."""
         path = self.folder / "model.onnx"
         path.write_bytes(model)
-        started = self.process is None
+        request = json.dumps({"path": str(path), "build": build, "precision": precision})
+        found: dict[str, str]
+        try:
+            line = self._ask(request)
+            found = json.loads(line) if line else {"outcome": "fault", "detail": self._end("died")}
+        except BrokenPipeError:
+            found = {"outcome": "fault", "detail": self._end("died")}
+        except TimeoutError:
+            found = {"outcome": "fault", "detail": self._end(f"took over {self.limit_seconds} s")}
+        key = found.get("kind", found["outcome"])
+        self.outcomes[key] = self.outcomes.get(key, 0) + 1
+        return found
+
+    def _ask(self, request: str) -> str:
+        """The answer as text, empty when the process ended instead. Raises TimeoutError."""
+        limit_seconds = self.limit_seconds
         if self.process is None:
+            limit_seconds += START_SECONDS
             self.process = subprocess.Popen(
                 [sys.executable, str(WORKER)],
                 stdin=subprocess.PIPE,
@@ -40,19 +57,13 @@ class Client:
             )
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write(json.dumps({"path": str(path), "build": build}) + "\n")
+        self.process.stdin.write(request + "\n")
         self.process.stdin.flush()
         with selectors.DefaultSelector() as ready:
             ready.register(self.process.stdout, selectors.EVENT_READ)
-            answered = ready.select(LIMIT_SECONDS + (START_SECONDS if started else 0.0))
-        line = self.process.stdout.readline() if answered else ""
-        if line:
-            found: dict[str, str] = json.loads(line)
-        else:
-            found = {"outcome": "fault", "detail": self._end("died" if answered else f"took over {LIMIT_SECONDS} s")}
-        key = found.get("kind", found["outcome"])
-        self.outcomes[key] = self.outcomes.get(key, 0) + 1
-        return found
+            if not ready.select(limit_seconds):
+                raise TimeoutError
+        return self.process.stdout.readline()
 
     def close(self) -> None:
         """End the worker."""

@@ -396,3 +396,9 @@ STRUCTURE: tuple[Structure, ...] = (
     externalize, change_declared_shape, change_declared_type, change_outputs, change_inputs, change_versions,
     change_graph_name, add_function,
 )  # fmt: skip
+
+# What often leaves a valid net, though another one.
+GENTLE: tuple[Structure, ...] = (
+    rename_node, rename_value, change_graph_name, insert_operator, add_output, scale_weights, change_number, change_data,
+    change_declared_shape,
+)  # fmt: skip

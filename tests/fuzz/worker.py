@@ -13,6 +13,7 @@ import tempfile
 import traceback
 import warnings
 from pathlib import Path
+from typing import Literal
 
 from freeml.artifact import Artifact, artifact_files
 from freeml.codegen.emit import emit
@@ -40,13 +41,13 @@ MEMORY_BYTES = 4 * 2**30
 PROBES = 4
 
 
-def take(path: Path, *, build: bool) -> None:
+def take(path: Path, *, build: bool, precision: Literal["int8", "int16"] = "int8") -> None:
     """Inspect and compile one model; with `build` also run its C. Raises whatever goes wrong."""
     json.dumps(inspect_model(path).as_dict())
     found = survey(path)
     imported = import_onnx(path)
     assert found.supported, f"compiled although the survey says: {found.problems}"
-    options = Options()
+    options = Options(precision=precision)
     graph = run_passes(imported, PASSES)
     made, _ = calibration_inputs(imported, None, 0)
     inputs = {name: array[:PROBES] for name, array in made.items()}
@@ -67,10 +68,10 @@ def take(path: Path, *, build: bool) -> None:
         assert not compare(run_reference(qgraph, integers, every_value=True), found_trace)
 
 
-def answer(path: Path, *, build: bool) -> dict[str, str]:
+def answer(path: Path, *, build: bool, precision: Literal["int8", "int16"]) -> dict[str, str]:
     """What became of a model."""
     try:
-        take(path, build=build)
+        take(path, build=build, precision=precision)
     except FreemlError as error:
         # A compiler that refuses the emitted C is no clean refusal of the model.
         if type(error).__name__ in ("ToolchainError", "ArtifactError", "GraphError"):
@@ -89,7 +90,8 @@ def main() -> None:
     sys.stdout = sys.stderr  # nothing but answers goes where answers are expected
     for line in sys.stdin:
         request = json.loads(line)
-        print(json.dumps(answer(Path(request["path"]), build=request["build"])), file=answers, flush=True)
+        found = answer(Path(request["path"]), build=request["build"], precision=request["precision"])
+        print(json.dumps(found), file=answers, flush=True)
 
 
 if __name__ == "__main__":
