@@ -43,8 +43,8 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
             loops = (*shape, element_count(shape[:-1]))
             if max(loops) > longest:
                 return (
-                    f"layer {layer.name} runs {max(loops):,} steps in one loop, and an int of {board.int_bits} bits counts "
-                    f"to {longest:,}"
+                    f"layer {layer.name} runs {max(loops):,} steps in one loop, and an int of {board.int_bits} bits "
+                    f"counts to {longest:,}"
                 )
     near = sum(d.size_bytes for d in program.near_data) + in_nv
     if near > board.near_nv.size_bytes:
@@ -124,8 +124,8 @@ def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:
     vectors = program_or_vectors if isinstance(program_or_vectors, int) else vector_bytes(program_or_vectors)
     scratch = 0 if isinstance(program_or_vectors, int) else program_or_vectors.scratch_bytes
     return Bytes(
-        weights=sizes.weights + sizes.far, code=sizes.code - vectors, vectors=vectors, flash=sizes.flash, sram=sizes.sram,
-        stack=sizes.stack, scratch=scratch, nv=sizes.nv,
+        weights=sizes.weights + sizes.far, code=sizes.code - vectors, vectors=vectors,
+        flash=sizes.flash, sram=sizes.sram, stack=sizes.stack, scratch=scratch, nv=sizes.nv,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
 from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
+from freeml.passes.views import MergeViews
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, plan_memory
 from freeml.plan.placement import far_addresses
@@ -41,7 +42,7 @@ from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.version import VERSION
 
-PASSES = (CanonicalMeans(), FoldPad(), FoldAffine(), FuseClip())
+PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 

@@ -63,8 +63,8 @@ def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = Non
     inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
     outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))
     return CProgram(
-        name=graph.name, layers=layers, data=tuple(sorted(data, key=lambda d: d.far_address or 0)), inputs=inputs, outputs=outputs,
-        arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
+        name=graph.name, layers=layers, data=tuple(sorted(data, key=lambda d: d.far_address or 0)),
+        inputs=inputs, outputs=outputs, arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
     )  # fmt: skip
 
 
@@ -101,7 +101,8 @@ def _layer(
                 text = f"{role} of {node.name}, {type_text(type_)}"
                 data.append(
                     CData(
-                        name=expr, ctype=ctype(type_), values=array, comment=text, layer=name, far_address=far.get(value)
+                        name=expr, ctype=ctype(type_), values=array, comment=text, layer=name,
+                        far_address=far.get(value),
                     )
                 )  # fmt: skip
             elif value in internal:

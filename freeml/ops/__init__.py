@@ -12,7 +12,6 @@ from freeml.ops.conv import QConv
 from freeml.ops.copying import AxisMap, QCopy, Rescale
 from freeml.ops.dense import QDense
 from freeml.ops.hardsigmoid import QHardSigmoid
-from freeml.ops.hardsigmoid import QHardSigmoid
 from freeml.ops.hardswish import QHardSwish
 from freeml.ops.logsoftmax import QLogSoftmax
 from freeml.ops.lut import QInterpolated, QTable
@@ -26,7 +25,19 @@ from freeml.ops.transpose import QTranspose
 from freeml.ops.windows import Window
 
 _OPERATORS = (
-    *(QArgMax, QAveragePool, QClip, QConcat, QConv, QCopy, QDense, QHardSigmoid, QHardSwish, QInterpolated, QLogSoftmax),
+    *(
+        QArgMax,
+        QAveragePool,
+        QClip,
+        QConcat,
+        QConv,
+        QCopy,
+        QDense,
+        QHardSigmoid,
+        QHardSwish,
+        QInterpolated,
+        QLogSoftmax,
+    ),
     *(QMaxPool, QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
 )
 _PARTS = (AxisMap, Exponential, Requant, Rescale, Window)

@@ -17,7 +17,7 @@ from freeml.ops.reshape import Reshape
 class CanonicalMeans:
     """A mean over all spatial axes becomes a global average pool, which fuses into the convolution before it.
 
-    Any other mean keeps its axes and drops them with a reshape, which costs nothing and lets layout planning reorder it.
+    Any other mean keeps its axes and drops them with a reshape, which is free and lets layout planning reorder it.
     """
 
     name: str = "canonical-means"

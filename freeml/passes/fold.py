@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import cast
 
@@ -17,19 +18,31 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.mul import Mul
 from freeml.ops.pad import Pad
+from freeml.ops.reshape import Reshape
 from freeml.ops.sub import Sub
+from freeml.ops.transpose import Transpose
 
 
 def _constant(edit: Editor[Op, TensorType], base: str, array: FloatArray) -> str:
     return edit.add_constant(base, array.astype(np.float32), TensorType(shape=array.shape))
 
 
-def _affine(graph: Editor[Op, TensorType], node: Node[Op]) -> tuple[FloatArray, FloatArray] | None:
-    """(scale, shift) per channel, when the node is y = scale x + shift with constants along axis 1 (or scalars)."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Affine:
+    """y = scale x + shift per index of one axis of x."""
+
+    x: str
+    axis: int
+    scale: FloatArray
+    shift: FloatArray
+
+
+def _affine(graph: Editor[Op, TensorType], node: Node[Op]) -> _Affine | None:
+    """The node as y = scale x + shift with constants along one axis (or scalars), when it is that."""
     op, inputs = node.op, node.stages[0].inputs
     if isinstance(op, BatchNorm):
         scale, shift = op.affine(*(np.asarray(graph.constants[v], dtype=np.float64) for v in inputs[1:]))
-        return scale, shift
+        return _Affine(x=inputs[0], axis=1, scale=scale, shift=shift)
     if not isinstance(op, (Add, Sub, Mul)) or op.clamp != NO_CLAMP:
         return None
     which = [v in graph.constants for v in inputs]
@@ -41,15 +54,55 @@ def _affine(graph: Editor[Op, TensorType], node: Node[Op]) -> tuple[FloatArray, 
     if graph.types[node.outputs[0]].shape != shape or len(shape) < 2:
         return None
     padded = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
-    if any(n != 1 for axis, n in enumerate(padded.shape) if axis != 1):
+    long = [axis for axis, extent in enumerate(padded.shape) if extent != 1]
+    if len(long) > 1:
         return None
-    per_channel = np.broadcast_to(padded.reshape(-1), (shape[1],))
-    ones, zeros = np.ones(shape[1]), np.zeros(shape[1])
+    # a scalar, or one number for a single channel, goes along the channel axis of the layer that will take it
+    axis = long[0] if long else _channel_axis(graph, x)
+    per_channel = np.broadcast_to(padded.reshape(-1), (shape[axis],))
+    ones, zeros = np.ones(shape[axis]), np.zeros(shape[axis])
     if isinstance(op, Mul):
-        return per_channel, zeros
+        return _Affine(x=x, axis=axis, scale=per_channel, shift=zeros)
     if isinstance(op, Add):
-        return ones, per_channel
-    return (-ones, per_channel) if which[0] else (ones, -per_channel)
+        return _Affine(x=x, axis=axis, scale=ones, shift=per_channel)
+    sign = -1.0 if which[0] else 1.0
+    return _Affine(x=x, axis=axis, scale=sign * ones, shift=-sign * per_channel)
+
+
+def _views(graph: Editor[Op, TensorType], value: str) -> Iterator[tuple[Node[Op], str]]:
+    """Transposes and reshapes behind `value`, nearest first, each with its own input, while nothing else reads it."""
+    while True:
+        maker = next((n for n in graph.nodes if value in n.outputs), None)
+        if maker is None or not isinstance(maker.op, (Transpose, Reshape)) or graph.only_consumer(value) is None:
+            return
+        value = maker.stages[0].inputs[0]
+        yield maker, value
+
+
+def _axis_before(graph: Editor[Op, TensorType], view: Node[Op], axis: int) -> int | None:
+    """The axis of a view's input that becomes `axis` of its output; None when a reshape mixes it with others."""
+    if isinstance(view.op, Transpose):
+        return view.op.perm[axis]
+    before, after = graph.types[view.stages[0].inputs[0]].shape, graph.types[view.outputs[0]].shape
+    long_before = [a for a, n in enumerate(before) if n != 1]
+    long_after = [a for a, n in enumerate(after) if n != 1]
+    if [before[a] for a in long_before] != [after[a] for a in long_after] or axis not in long_after:
+        return None
+    return long_before[long_after.index(axis)]
+
+
+def _channel_axis(graph: Editor[Op, TensorType], value: str) -> int:
+    """Where the channels of the layer behind `value` (through views) are; 1 when they cannot be told."""
+    for axis in range(1, len(graph.types[value].shape)):
+        at: int | None = axis
+        views = tuple(_views(graph, value))
+        for view, _ in views:
+            at = None if at is None else _axis_before(graph, view, at)
+        origin = views[-1][1] if views else value
+        maker = next((n for n in graph.nodes if origin in n.outputs), None)
+        if at == 1 and maker is not None and isinstance(maker.op, Conv):
+            return axis
+    return 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,45 +121,56 @@ class FoldAffine:
             found = _affine(edit, node)
             if found is None:
                 continue
-            x = next(v for v in node.stages[0].inputs if v not in edit.constants)
-            maker = next((n for n in edit.nodes if x in n.outputs), None)
-            foldable = (
-                maker is not None
-                and isinstance(maker.op, (Conv, Dense))
-                and maker.op.clamp == NO_CLAMP
-                and edit.only_consumer(x) is not None
-                and x not in graph.brought
-                and not any(v in graph.brought for v in maker.stages[0].inputs[1:])
-                and (isinstance(maker.op, Conv) or len(edit.types[x].shape) == 2)
-            )
-            if foldable:
-                assert maker is not None
-                self._fold(edit, maker, node, *found)
+            maker = self._taker(edit, graph, found)
+            if maker is not None:
+                self._fold(edit, maker, node, found)
             elif isinstance(node.op, BatchNorm):
-                self._standalone(edit, node, x, *found)
+                self._standalone(edit, node, found)
         return cast(Graph, edit.finish())
 
-    def _fold(
-        self, edit: Editor[Op, TensorType], maker: Node[Op], node: Node[Op], scale: FloatArray, shift: FloatArray
-    ) -> None:
-        stage = maker.stages[0]
+    def _taker(self, edit: Editor[Op, TensorType], graph: Graph, found: _Affine) -> Node[Op] | None:
+        """The layer behind `found.x`, through views, that can take the scale and shift into its weights."""
+        value, axis = found.x, found.axis
+        if edit.only_consumer(value) is None or value in graph.brought:
+            return None
+        for view, source in _views(edit, found.x):
+            before = _axis_before(edit, view, axis)
+            if before is None or source in graph.brought or edit.only_consumer(source) is None:
+                return None
+            value, axis = source, before
+        maker = next((n for n in edit.nodes if value in n.outputs), None)
+        if (
+            maker is None
+            or not isinstance(maker.op, (Conv, Dense))
+            or maker.op.clamp != NO_CLAMP
+            or any(v in graph.brought for v in maker.stages[0].inputs[1:])
+        ):
+            return None
+        channels = 1 if isinstance(maker.op, Conv) else len(edit.types[value].shape) - 1
+        return maker if axis == channels else None
+
+    def _fold(self, edit: Editor[Op, TensorType], maker: Node[Op], node: Node[Op], found: _Affine) -> None:
+        stage, scale = maker.stages[0], found.scale
         weights = np.asarray(edit.constants[stage.inputs[1]], dtype=np.float64)
         bias = np.asarray(edit.constants[stage.inputs[2]], dtype=np.float64) if len(stage.inputs) > 2 else 0.0
         if isinstance(maker.op, Conv):
             weights = weights * scale.reshape(-1, *(1,) * (weights.ndim - 1))
         else:
             weights = weights * scale
-        bias = np.asarray(bias * scale + shift)
+        bias = np.asarray(bias * scale + found.shift)
         w_name = _constant(edit, f"{stage.inputs[1]}_folded", weights)
         b_name = _constant(edit, f"{node.outputs[0]}_bias", bias)
-        merged = Stage(op=stage.op, inputs=(stage.inputs[0], w_name, b_name), outputs=node.outputs)
+        changed = replace(maker, stages=(replace(stage, inputs=(stage.inputs[0], w_name, b_name)),))
+        edit.replace(maker, changed)
+        # whoever made x (the layer itself or the last view behind it) now makes y, and y's node goes
+        last = next(n for n in edit.nodes if found.x in n.outputs)
         current = next(n for n in edit.nodes if n.name == node.name)
-        edit.replace(current, replace(maker, stages=(merged,)))
-        edit.nodes.remove(maker)
+        renamed = replace(last, stages=(replace(last.stages[0], outputs=node.outputs),))
+        edit.nodes = [n for n in edit.nodes if n is not last]
+        edit.replace(current, renamed)
 
-    def _standalone(
-        self, edit: Editor[Op, TensorType], node: Node[Op], x: str, scale: FloatArray, shift: FloatArray
-    ) -> None:
+    def _standalone(self, edit: Editor[Op, TensorType], node: Node[Op], found: _Affine) -> None:
+        x, scale, shift = found.x, found.scale, found.shift
         rank = len(edit.types[x].shape) - 2
         weights = scale.reshape(-1, 1, *(1,) * rank)
         w_name = _constant(edit, f"{node.outputs[0]}_weights", weights)

@@ -21,6 +21,7 @@ from freeml.ops.pool import window_counts
 from freeml.ops.prelu import PRelu
 from freeml.ops.reshape import Reshape
 from freeml.ops.sub import Sub
+from freeml.ops.transpose import Transpose
 
 CLAMPED = (Conv, Dense, Add, Sub, Mul, AveragePool)
 
@@ -34,7 +35,7 @@ def _meet(first: Clamp, second: Clamp) -> Clamp:
 
 @dataclass(frozen=True, slots=True)
 class FuseClip:
-    """Relu and Clip into the clamp of the layer before; through MaxPool and Reshape, with which clamps commute."""
+    """Relu and Clip into the clamp of the layer before; through MaxPool and views, with which clamps commute."""
 
     name: str = "fuse-clip"
 
@@ -59,7 +60,7 @@ class FuseClip:
             edit.replace(maker, replace(maker, stages=(replace(stage, op=op, outputs=node.outputs),)))
             edit.nodes.remove(node)
             return True
-        if isinstance(stage.op, (MaxPool, Reshape)) and node.outputs[0] not in graph.brought:
+        if isinstance(stage.op, (MaxPool, Reshape, Transpose)) and node.outputs[0] not in graph.brought:
             before = edit.fresh(f"{node.outputs[0]}_before")
             edit.types[before] = edit.types[stage.inputs[0]]
             clipped = replace(node, stages=(Stage(op=clip, inputs=stage.inputs, outputs=(before,)),))

@@ -1,6 +1,6 @@
 """Which constants go beyond the reach of plain pointers, on boards that have such memory.
 
-A far row of weights is copied to SRAM before each use, so only what does not fit near goes far, the largest arrays first.
+A far row of weights is copied to SRAM before each use, so only what does not fit near goes far, the largest first.
 """
 
 from __future__ import annotations

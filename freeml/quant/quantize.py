@@ -87,8 +87,11 @@ def quantize(
     types: dict[str, QType] = {}
     constants: dict[str, Array] = {}
 
-    def calibrated(value: str, dtype: QDType) -> QType:
+    def calibrated(value: str, dtype: QDType, source: QType | None = None) -> QType:
         low, high = observations.range(value, method if dtype == "int8" else "minmax")
+        if low == high == 0.0 and source is not None:
+            # never seen but zero: the range of what it is computed from suits its maker and its readers
+            low, high = ((bound - source.zero_point) * source.scale for bound in QRANGE[source.dtype])
         return format_from_range(graph.types[value].shape, dtype, low, high)
 
     def output_type(op: FloatOp, value: str, inputs: tuple[QType | None, ...]) -> QType:
@@ -101,7 +104,7 @@ def quantize(
         if value in internal and not isinstance(internal[value].op, (SameFormat, Pointwise)):
             dtype = "int16"
         fixed = op.output_format(inputs, shape, dtype)
-        return fixed if fixed is not None else calibrated(value, dtype)
+        return fixed if fixed is not None else calibrated(value, dtype, next(filter(None, inputs), None))
 
     def rescaled(node: Node[Op], stage: Stage[QOp]) -> tuple[Stage[QOp], ...]:
         """The stage, and a rescaling copy behind it where a format is brought that the operator itself cannot give."""
@@ -174,7 +177,7 @@ def quantize(
 
 
 def _formats_pushed_back(graph: Graph) -> Graph:
-    """A format brought behind an operator that keeps its input's format is the input's too, when nothing else reads it."""
+    """A format brought behind an operator that keeps its input's format is the input's too, if it alone reads that."""
     brought = dict(graph.brought)
     for node in reversed(graph.nodes):
         source, out = node.stages[0].inputs[0], node.outputs[0]

@@ -65,7 +65,6 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     worker = Client(tmp_path_factory.mktemp("fuzz"))
     yield worker
     worker.close()
-    print(worker.outcomes)
 
 
 def check(client: Client, content: bytes, told: object, *, build: bool = False, precision: str = "int8") -> str:

@@ -159,10 +159,10 @@ def _linear(op: Conv | Dense, site: Site) -> Rule:
 @rule.register
 def _sum(op: Add | Sub, site: Site) -> Rule:
     """e1 + e2, and the factors A and B, integers of a common unit, are each off by one half: acc moves by half of
-    (|q1 - z1| + |q2 - z2|), in units of max(s1, s2) / unit, where unit leaves acc 29 bits (ops/binary.py)."""
+    (|q1 - z1| + |q2 - z2|) in its unit, the largest sum being 2**29 of these (ops/binary.py)."""
     one, two = site.format(0), site.format(1)
-    reach = sum(max(t.qmax - t.zero_point, t.zero_point - t.qmin) for t in (one, two))
-    step = max(one.scale, two.scale) / min(2.0**15 - 1, 2.0**29 / reach)
+    sums = sum((max(t.qmax - t.zero_point, t.zero_point - t.qmin) + 2) * t.scale for t in (one, two))
+    step = (sums + 2 * max(one.scale, two.scale)) / 2.0**29
     (x1, x2), (e1, e2) = align(site.x), align(site.e)  # type: ignore[arg-type]
     moved = e1 + e2 + step / 2 * ((np.abs(x1) + e1) / one.scale + (np.abs(x2) + e2) / two.scale)
     return Rule(propagated=np.asarray(moved), units=REQUANT)

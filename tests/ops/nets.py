@@ -215,7 +215,9 @@ def _resize(draw: st.DrawFn, sketch: Sketch, x: str, values: list[str]) -> str |
     tables = []
     for axis, extent in enumerate(sketch.shape(x)):
         size = extent if axis < 2 else draw(st.integers(1, 2 * extent))
-        tables.append(tuple(i * extent // size for i in range(size)))
+        nearest = tuple(i * extent // size for i in range(size))
+        anywhere = st.lists(st.integers(0, extent - 1), min_size=1, max_size=4).map(tuple)  # what Gather becomes
+        tables.append(draw(anywhere) if axis and draw(st.integers(0, 3)) == 0 else nearest)
     return sketch.add(Resize(indices=tuple(tables)), x) if _fits(tuple(map(len, tables))) else None
 
 

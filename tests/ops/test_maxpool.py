@@ -1,4 +1,4 @@
-"""MaxPool and GlobalMaxPool: strides, pads, dilations, ceil mode; 1-D and 2-D."""
+"""MaxPool, GlobalMaxPool and ReduceMax: strides, pads, dilations, ceil mode; 1-D and 2-D."""
 
 from __future__ import annotations
 
@@ -26,6 +26,14 @@ CASES = (
     pool("1d-padded-ceil", (3, 10), kernel_shape=[4], strides=[3], pads=[1, 2], ceil_mode=1),
     pool("global", (3, 4, 5)),
     pool("global-1d", (5, 7)),
+    *(
+        Case(
+            name=f"reduce-{name}",
+            nodes=[node("ReduceMax", "x", "y", axes=axes, keepdims=keepdims)],
+            inputs={"x": (1, 3, 4, 5)},
+        )
+        for name, axes, keepdims in (("spatial", [2, 3], 1), ("channels", [1], 0), ("rows", [2], 0), ("last", [-1], 1))
+    ),
 )
 
 test_float, test_integer = checks(CASES)

@@ -1,4 +1,4 @@
-"""Slice and Split: starts, ends, steps of either sign, over every axis."""
+"""Slice, Split and Gather: starts, ends, steps of either sign, over every axis."""
 
 from __future__ import annotations
 
@@ -36,6 +36,19 @@ CASES = (
         nodes=[node("Slice", "x s e a", "y")],
         inputs={"x": (1, 9)},
         constants={"s": np.array([2]), "e": np.array([7]), "a": np.array([1])},
+    ),
+    *(
+        Case(
+            name=f"gather-{name}",
+            nodes=[node("Gather", "x i", "y", axis=axis)],
+            constants={"i": np.array(indices)},
+        )
+        for name, axis, indices in (
+            ("one", 1, 2),
+            ("even", 2, [5, 3, 1]),
+            ("uneven", 2, [0, 5, 1, 1]),
+            ("matrix", 3, [[0, 1], [4, 2]]),
+        )
     ),
     Case(
         name="after-conv",
