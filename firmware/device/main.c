@@ -3,7 +3,6 @@
 #include <stdint.h>
 
 #include "fm_board.h"
-#include "fm_each.h"
 #include "vectors.h"
 
 int main(void);
@@ -60,9 +59,9 @@ int main(void)
     fm_board_init();
     fm_board_report(FM_STATUS_RUNNING);
     for (unsigned vector = 0; vector < FM_VECTOR_COUNT; vector++) {
-        FM_EACH(FM_INPUT_COUNT, LOAD)
+        FM_EACH_INPUT(LOAD)
         fm_infer();
-        FM_EACH(FM_OUTPUT_COUNT, COMPARE)
+        FM_EACH_OUTPUT(COMPARE)
     }
     fm_board_report(wrong == 0U ? FM_STATUS_OK : FM_STATUS_MISMATCH);
     print("vectors ");

@@ -5,6 +5,7 @@ It is the cheapest rule that is the same on every board: an addition and an arit
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,11 @@ def round_half_up(values: FloatArray) -> IntArray:
     """floor(v + 1/2) as int64."""
     result: IntArray = np.floor(np.asarray(values, dtype=np.float64) + 0.5).astype(np.int64)
     return result
+
+
+def nearest(value: float) -> int:
+    """The same for one number, however large."""
+    return math.floor(value + 0.5)
 
 
 def shift_round(values: IntArray, shift: int) -> IntArray:

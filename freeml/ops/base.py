@@ -12,7 +12,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from freeml.fixedpoint.rounding import Requant
+from freeml.fixedpoint.rounding import Requant, nearest
 from freeml.ir.graph import Brought, Op, QOp
 from freeml.ir.types import FloatArray, IntArray, QDType, QType, Shape
 
@@ -96,7 +96,7 @@ def clamp_bounds(clamp: Clamp, out: QType) -> tuple[int, int]:
     def quantized(bound: float, missing: int) -> int:
         if not np.isfinite(bound):
             return missing
-        return int(np.clip(np.floor(bound / out.scale + 0.5) + out.zero_point, out.qmin, out.qmax))
+        return min(max(nearest(bound / out.scale) + out.zero_point, out.qmin), out.qmax)
 
     return quantized(clamp[0], out.qmin), quantized(clamp[1], out.qmax)
 

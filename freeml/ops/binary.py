@@ -52,7 +52,7 @@ def constant_format(values: FloatArray, dtype: QDType) -> QType:
     """Symmetric format that just holds a constant operand."""
     limit = QRANGE[dtype][1]
     largest = float(np.abs(values).max(initial=0.0))
-    return QType(shape=values.shape, dtype=dtype, scale=largest / limit if largest > 0 else 1.0, zero_point=0)
+    return QType(shape=values.shape, dtype=dtype, scale=(largest or 1.0) / limit, zero_point=0)
 
 
 def operand_formats(q: Quantizing) -> tuple[tuple[QType, int | QConstant], ...]:

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from freeml.errors import QuantizationError
+from freeml.fixedpoint.rounding import nearest, round_half_up
 from freeml.ir.graph import Brought, Graph, Node, Op, QGraph, QOp, Stage, verify
 from freeml.ir.types import QRANGE, Array, QDType, QType, Shape
 from freeml.ops.base import FloatOp, Quantizing, SameFormat
@@ -40,7 +41,7 @@ def format_from_range(shape: Shape, dtype: QDType, low: float, high: float) -> Q
         scale = _as_float32(max(-low, high) / 32767.0)
         return QType(shape=shape, dtype="int16", scale=scale, zero_point=0)
     scale = _as_float32((high - low) / 255.0)
-    zero_point = int(np.clip(np.floor(-128.0 - low / scale + 0.5), -128, 127))
+    zero_point = min(max(nearest(-128.0 - low / scale), -128), 127)
     return QType(shape=shape, dtype="int8", scale=scale, zero_point=zero_point)
 
 
@@ -201,8 +202,10 @@ def _passed_through(graph: Graph, types: Mapping[str, QType], value: str) -> QTy
 def quantize_input(values: Array, type_: QType) -> Array:
     """Real inputs as integers of a format: round half up, saturate. Any shape."""
     low, high = QRANGE[type_.dtype]
-    integers = np.floor(np.asarray(values, dtype=np.float64) / type_.scale + 0.5).astype(np.int64)
-    return np.clip(integers + type_.zero_point, low, high)
+    units = np.asarray(values, dtype=np.float64) / type_.scale
+    # clipped before the cast: numbers beyond int64 have no integer to become
+    integers = round_half_up(np.clip(units, -(2.0**32), 2.0**32))
+    return np.asarray(np.clip(integers + type_.zero_point, low, high))
 
 
 def dequantize(values: Array, type_: QType) -> Array:

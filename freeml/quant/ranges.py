@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias
 import numpy as np
 
 from freeml.errors import QuantizationError
+from freeml.fixedpoint.rounding import nearest, round_half_up
 from freeml.ir.graph import Graph, execute
 from freeml.ir.types import Array, FloatArray
 
@@ -61,8 +62,8 @@ def _least_error(sample: FloatArray, low: float, high: float) -> tuple[float, fl
     best, best_error = (low, high), np.inf
     for clipping in CLIPPINGS:
         scale = (high - low) * clipping / 255.0
-        lowest = np.round(low * clipping / scale)
-        rounded = np.clip(np.round(sample / scale), lowest, lowest + 255) * scale
+        lowest = nearest(low * clipping / scale)
+        rounded = np.clip(round_half_up(sample / scale), lowest, lowest + 255) * scale
         error = float(np.mean((rounded - sample) ** 2))
         if error < best_error:
             best, best_error = (low * clipping, high * clipping), error

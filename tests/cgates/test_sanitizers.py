@@ -52,7 +52,7 @@ BUGS = {
 
 def _first_layer(text: str, statement: str) -> str:
     """The text with a statement at the end of the first layer function."""
-    start = text.index("static FM_LAYER void fm_layer_")
+    start = text.index("FM_LAYER static void fm_layer_")
     end = text.index("\n}\n", start)
     return f"{text[:end]}\n    {statement}{text[end:]}"
 

@@ -141,7 +141,7 @@ CASES = {
     "concat with a constant": case(
         node("Concat", "x c", "y", axis=2), x=(1, 3, 5), c=normal(1, 3, 2), shown="Concat", batched=False
     ),
-    "reduce mean": case(node("ReduceMean", "x a", "y", keepdims=0), a=ints(1, 3), shown="ReduceMean"),
+    "reduce mean": case(node("ReduceMean", "x a", "y", keepdims=0), a=ints(1, 3), shown="ReduceMean Reshape"),
     "reduce mean over the batch": case(
         node("ReduceMean", "x a", "y"), x=(1, 3, 5), a=ints(0, 1), shown="ReduceMean", batched=False
     ),

@@ -1,0 +1,25 @@
+/* net: sizes and number formats of the model; how to run it is in fm_model.h.
+ *
+ * A real number is scale * (q - zero point); quantize inputs as floor(x / scale + 0.5) + zero point, saturated.
+ *
+ * Generated for a golden file. */
+#ifndef FM_MODEL_GENERATED_H
+#define FM_MODEL_GENERATED_H
+
+#include "fm_model.h"
+
+#define FM_LAYER_COUNT 5U
+#define FM_INPUT_COUNT 1U
+#define FM_OUTPUT_COUNT 1U
+
+/* x: int8[1x2x8x8] scale 0.0294118 zero -5 */
+typedef int8_t fm_input_0_t;
+#define FM_INPUT_0_LENGTH 128U
+
+/* v9: int8[1x3] scale 0.00980392 zero -13 */
+typedef int8_t fm_output_0_t;
+#define FM_OUTPUT_0_LENGTH 3U
+
+extern const fm_layer_fn fm_layers[FM_LAYER_COUNT];
+
+#endif
