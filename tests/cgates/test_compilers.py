@@ -35,7 +35,7 @@ BUGS = {
     "-Wsign-conversion": "unsigned long d(long x); unsigned long d(long x) { return x; }",
     "-Wshadow": "int e(int x); int e(int x) { if (x > 1) { int x = 2; return x; } return x; }",
     "-Wmissing-prototypes": "int f(int x) { return x; }",
-    "-Wdouble-promotion": "double g(float x); double g(float x) { return x; }",
+    "-Wdouble-promotion": "double g(float x, double y); double g(float x, double y) { return x * y; }",
     "-Wundef": "#if BUG_UNDEFINED",
 }
 """One line of C for each warning, wrong in no other way."""

@@ -1,162 +1,188 @@
-"""The promotion lint finds what it is for, leaves sound C alone, and the firmware passes it."""
+"""The promotion lint: what freeml emits and ships passes it, and planted bugs do not."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from codegen.promotion_lint import lint_files, lint_source, lint_text, preprocessed
-from ops.compiled import Compiled, compiled
-from ops.sketch import Sketch
+from cgates.gate_nets import NETS, gate_net
+from codegen.promotion_lint import lint_files, lint_source, lint_text
 
 from freeml.resources import resource_dir
-from freeml.toolchains.flags import WARNINGS
 
-PROLOGUE = """
-typedef signed char int8_t; typedef unsigned char uint8_t; typedef short int16_t; typedef unsigned short uint16_t;
-typedef long int32_t; typedef unsigned long uint32_t; typedef long long int64_t; typedef unsigned int size_t;
-struct window { int height; int16_t pad; size_t pixel; };
-int fm_min(int a, int b); int fm_max(int a, int b); int16_t get(void); void put(int value); void put32(int32_t value);
-int8_t arena[100];
-"""
+FIRMWARE = resource_dir("firmware")
+TINY = Path(__file__).resolve().parents[1] / "toolchains" / "tiny"
+BOARD_FOLDERS = ("msp430", "apollo4")
+SOURCES = [
+    pytest.param(path, board, id=f"{path.parent.name}/{path.name}-for-{board}")
+    for folder, boards in (("common", BOARD_FOLDERS), ("device", BOARD_FOLDERS), *((b, (b,)) for b in BOARD_FOLDERS))
+    for board in boards
+    for path in sorted((FIRMWARE / folder).glob("*.c"))
+]
+STDLIB = {
+    "stdio.h": "struct file; extern struct file *stdin, *stdout;\n"
+    "size_t fread(void *, size_t, size_t, struct file *); size_t fwrite(const void *, size_t, size_t, struct file *);\n"
+    "int fflush(struct file *);\n",
+    "stdlib.h": "void *malloc(size_t size); void free(void *);\n",
+    "string.h": "#include <stddef.h>\nint strcmp(const char *, const char *);\n"
+    "void *memcpy(void *, const void *, size_t);\n",
+}
+"""The declarations of the C library that host programs use."""
 
-BROKEN = {
-    "product of shorts": ("int32_t f(int16_t a, int16_t b) { return a * b; }", "product of promoted"),
-    "product, then shift": ("int f(int16_t a, int16_t b) { return (int)((a * b) >> 15); }", "product of promoted"),
-    "short times byte": ("int32_t f(const int16_t *a, int8_t b) { return a[3] * b; }", "product of promoted"),
-    "unsigned shorts": ("uint32_t f(uint16_t a, uint16_t b) { return a * b; }", "product of promoted"),
-    "byte times a large constant": ("int32_t f(int8_t a) { return a * 300; }", "product of promoted"),
-    "widened too late": ("int32_t f(int16_t a, int16_t b) { return (int32_t)(a * b); }", "product of promoted"),
-    "compound": ("int16_t f(int16_t a, int16_t b) { a *= b; return a; }", "product of promoted"),
-    "result of a call": ("int32_t f(int8_t a) { return get() * a; }", "product of promoted"),
-    "field": ("int32_t f(struct window *w) { return w->pad * w->height; }", "product of promoted"),
-    "initializer": ("void f(int16_t a) { const int32_t b = a * a; put32(b); }", "product of promoted"),
-    "through a macro": ("#define SQUARE(x) ((x) * (x))\nint32_t f(int16_t a) { return SQUARE(a); }", "product of promoted"),
-    "shift of a short": ("int32_t f(int16_t a) { return a << 4; }", "`<<` is computed in 16 bits"),
-    "shift of a byte": ("int32_t f(uint8_t a) { return a << 8; }", "`<<` is computed in 16 bits"),
-    "one shifted by anything": ("int32_t f(int n) { return 1 << n; }", "`<<` is computed in 16 bits"),
-    "shift by the whole width": ("int32_t f(int16_t a) { return a >> 16; }", "`>>` by 16"),
-    "one bit too far": ("int32_t f(void) { return 1 << 15; }", "`<<` is computed in 16 bits"),
-    "sum of shorts": ("int32_t f(int16_t a, int16_t b) { return a + b; }", "`+` overflows"),
-    "difference of shorts": ("int32_t f(int16_t a, int16_t b) { return a - b; }", "`-` overflows"),
-    "constants alone": ("int32_t f(void) { return 200 * 200; }", "`*` overflows"),
-    "a counter times a stride": (
-        "void f(void) { for (int y = 0; y < 300; ++y) { put(y * 200); } }",
-        "`*` overflows",
-    ),
-    "address of a large map": (
-        "void f(void) { for (int y = 0; y < 400; ++y) { arena[(size_t)y * 300U] = 0; } }",
-        "`*` overflows",
-    ),
-    "a counter that never gets there": ("void f(void) { for (int i = 0; i < 40000; ++i) { put(i); } }", "meets a 16-bit"),
-    "a size that never gets there": ("void f(size_t n) { while (n < 70000U) { ++n; } }", "meets a 16-bit"),
-    "an argument too large": ("void f(void) { put(40000); }", "is passed as a 16-bit"),
-    "a variable too small": ("void f(void) { int a = 32768; put(a); }", "initializes a 16-bit"),
-    "stored in a byte": ("void f(void) { arena[0] = 128; }", "stored in a 8-bit"),
-    "returned": ("int f(void) { return 65536; }", "is returned as a 16-bit"),
+PRELUDE = '#include "fm_kernels.h"\n#include "fm_tables.h"\n'
+
+
+def spelled(findings):
+    return [str(finding) for finding in findings]
+
+
+def emitted(name, board="msp430"):
+    files = gate_net(name).artifacts[board].files
+    return {path: text.decode() for path, text in files.items() if path.endswith((".c", ".h"))}
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_emitted_layers_pass(name):
+    """Where boards get different layers, both are read."""
+    texts = {board: emitted(name, board) for board in gate_net(name).artifacts}
+    for files in {files["model.c"]: files for files in texts.values()}.values():
+        assert spelled(lint_files(files)) == []
+
+
+@pytest.mark.parametrize("name", ["operators", "operators-wide", "far"])
+@pytest.mark.parametrize("source", ["weights.c", "vectors.c", "host/host_values.c"])
+def test_emitted_constants_pass(name, source, tmp_path):
+    folder = gate_net(name).write("msp430", tmp_path / "fw")
+    assert spelled(lint_source(folder / source, (folder, folder / "runtime", folder / "host"))) == []
+
+
+@pytest.mark.parametrize(("source", "board"), SOURCES)
+def test_firmware_passes(source, board):
+    includes = (TINY, FIRMWARE / "common", FIRMWARE / "device", FIRMWARE / board)
+    assert spelled(lint_source(source, includes)) == []
+
+
+@pytest.mark.parametrize("source", sorted((FIRMWARE / "host").glob("*.c")), ids=lambda path: path.name)
+def test_host_part_passes(source, tmp_path):
+    folder = gate_net("operators").write("msp430", tmp_path / "fw")
+    for name, text in STDLIB.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    assert spelled(lint_source(source, (folder, folder / "runtime", folder / "host"))) == []
+
+
+def test_every_operator_is_linted():
+    """The nets of this test use every template of an operator."""
+    programs = [program for name in NETS for program in gate_net(name).programs.values()]
+    used = {
+        kernel.template
+        for program in programs
+        for layer in program.layers
+        for kernel in (layer.head, *(kernel for kernel, _ in layer.elementwise), *((layer.pool,) if layer.pool else ()))
+    }
+    templates = {path.name.removesuffix(".c.j2") for path in (resource_dir("codegen_templates") / "ops").glob("*.c.j2")}
+    assert {name for name in templates if not name.startswith("_")} == used
+
+
+BUGS = {
+    "a product of two shorts": "int32_t f(int16_t a, int16_t b) { return a * b; }",
+    "a product of short and char": "int32_t f(int16_t a, int8_t b) { return a * b; }",
+    "a product that is widened too late": "int32_t f(int16_t a, int16_t b) { return (int32_t)(a * b); }",
+    "a product with a constant": "int32_t f(int16_t a) { return a * 3; }",
+    "a product in place": "int16_t f(int16_t a, int16_t b) { a *= b; return a; }",
+    "an unsigned product": "uint32_t f(uint16_t a, uint16_t b) { return a * b; }",
+    "a product of elements": "int32_t f(const int16_t *x, const int16_t *w, int i) { return x[i] * w[i]; }",
+    "a product of fields": "struct s { int16_t a; }; int32_t f(const struct s *p) { return p->a * p->a; }",
+    "a short shifted left": "int32_t f(int16_t a) { return a << 9; }",
+    "a char shifted too far left": "int32_t f(int8_t a) { return a << 9; }",
+    "one shifted by an unknown amount": "int32_t f(int n) { return 1 << n; }",
+    "a shift in place": "int16_t f(int16_t a) { a <<= 2; return a; }",
+    "a shift by all bits": "int32_t f(int16_t a) { return a >> 16; }",
+    "a shift beyond all bits": "uint32_t f(uint16_t a) { return a >> 20; }",
+    "a long constant in int arithmetic": "int32_t f(int a) { return a + 40000; }",
+    "a long constant in a comparison": "int f(int a) { return a < 70000; }",
+    "a long constant stored in an int": "int f(void) { int a = 40000; return a; }",
+    "a long constant assigned to an int": "int f(int a) { a = 32768; return a; }",
+    "a long constant returned as an int": "int f(void) { return 65536; }",
+    "a long constant passed as an int": "int g(int a); int f(void) { return g(100000); }",
+    "a long constant in a table": "const int16_t t[2] = {1, 32768};",
+    "a long constant in a field": "struct s { int a; }; const struct s v = {.a = 32768};",
+    "a sum of constants": "int f(void) { return 30000 + 30000; }",
+    "a counter that grows too long": "int32_t f(void) { int32_t s = 0; for (int i = 0; i < 300; ++i) { s += i * 200; } "
+    "return s; }",
+    "an argument": "int32_t f(int16_t a, int16_t b) { return fm_clamp(a * b, -10L, 10L); }",
+    "a branch": "int32_t f(int16_t a, int16_t b) { return a > 0 ? a * b : 0; }",
+    "inside a loop": "void f(const int16_t *x, int32_t *y) { for (int i = 0; i < 4; ++i) { y[i] = x[i] << 4; } }",
+    "through a typedef": "typedef int16_t q15; int32_t f(q15 a, q15 b) { return a * b; }",
+}
+FINE = {
+    "the product of the runtime": "int32_t f(int16_t a, int16_t b) { return fm_mul16(a, b); }",
+    "a product that is widened first": "int32_t f(int16_t a, int16_t b) { return (int32_t)a * b; }",
+    "a product of chars": "int32_t f(int8_t a, int8_t b) { return a * b; }",
+    "a wide shift": "int32_t f(int16_t a) { return (int32_t)((uint32_t)a << 9); }",
+    "a shift of a char that fits": "int32_t f(uint8_t a) { return a << 7; }",
+    "a shift right": "int32_t f(int16_t a) { return a >> 15; }",
+    "a long constant in long arithmetic": "int32_t f(int32_t a) { return a + 40000L; }",
+    "a coordinate": "int f(int oy) { return oy * 2 - 1; }",
+    "a counter that stays short": "int32_t f(void) { int32_t s = 0; for (int i = 0; i < 100; ++i) { s += i * 200; } "
+    "return s; }",
+    "the largest int": "int f(void) { int a = 32767; return a; }",
+    "the smallest short": "int16_t f(void) { return INT16_MIN; }",
 }
 
-SOUND = {
-    "byte times byte": "int32_t f(int8_t a, int8_t b) { return a * b; }",
-    "cast first": "int32_t f(int16_t a, int16_t b) { return (int32_t)a * b; }",
-    "in a long": "int32_t f(int32_t a, int16_t b) { a *= b; return a + 100000; }",
-    "byte times a small constant": "int32_t f(int8_t a) { return a * 200; }",
-    "shift of a long": "uint32_t f(uint32_t a, unsigned n) { return (a << n) + ((uint32_t)1 << 31); }",
-    "coordinates": "int f(struct window *w, int x) { return x * w->height - 1; }",
-    "counters": "void f(void) { for (int y = 0; y < 28; ++y) { put(y * 2 - 1); } }",
-    "counters between counters": (
-        "void f(void) { for (int y = 0; y < 9; ++y) { const int a = fm_max(y * 3 - 1, 0); const int b = fm_min(y * 3 + 2, 28);"
-        " for (int x = a; x < b; ++x) { put(x * 1000); } } }"
-    ),
-    "addresses": "void f(struct window *w, int y) { arena[(size_t)y * w->pixel + 3U] = 1; }",
-    "a small shift": "int32_t f(int8_t a) { return (a + 1) * 2; }",
-    "the largest counter": "void f(void) { for (int i = 0; i < 32767; ++i) { put(i); } }",
-    "unsigned wrap": "uint16_t f(uint16_t a) { return (uint16_t)(a >> 4); }",
-    "minus one as a size": "void f(size_t n) { size_t m = (size_t)-1; while (n < m) { ++n; } }",
-}
+
+def lint_c(text, folder):
+    source = folder / "text.c"
+    source.write_text(PRELUDE + text + "\n", encoding="utf-8")
+    return spelled(lint_source(source, (FIRMWARE / "common", FIRMWARE / "host")))
 
 
-def found(text: str, tmp_path: Path) -> list[str]:
-    """What the lint says of a snippet, by way of the preprocessor."""
-    source = tmp_path / "snippet.c"
-    source.write_text(PROLOGUE + text, encoding="utf-8")
-    return [str(finding) for finding in lint_source(source, ())]
+@pytest.mark.parametrize("text", BUGS.values(), ids=list(BUGS))
+def test_a_planted_bug_is_caught(text, tmp_path):
+    findings = lint_c(text, tmp_path)
+    assert len(findings) >= 1
+    assert all(finding.startswith("text.c:3: ") for finding in findings)
 
 
-@pytest.mark.parametrize("name", BROKEN)
-def test_planted_bugs_are_found(name: str, tmp_path: Path) -> None:
-    text, words = BROKEN[name]
-    findings = found(text, tmp_path)
+@pytest.mark.parametrize("text", FINE.values(), ids=list(FINE))
+def test_right_code_is_left_alone(text, tmp_path):
+    assert lint_c(text, tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "right", "wrong"),
+    [
+        ("fm_kernels.h", "sum += fm_mul16(*x++, *w++);", "sum += *x++ * *w++;"),
+        ("fm_kernels.h", "sum += fm_mul16(*x, *w);", "sum += *x * *w;"),
+        ("fm_math.h", "return (int32_t)a * (int32_t)b;", "return a * b;"),
+        ("fm_math.h", "((int32_t)1 << (shift - 1U))", "(1 << (shift - 1U))"),
+        ("fm_tables.h", "((uint32_t)1 << (shift - 1U))", "(1U << (shift - 1U))"),
+    ],
+)
+def test_a_bug_in_the_runtime_is_caught(file, right, wrong, tmp_path):
+    for header in (FIRMWARE / "common").glob("*.h"):
+        (tmp_path / header.name).write_bytes(header.read_bytes())
+    text = (tmp_path / file).read_text(encoding="utf-8")
+    assert right in text
+    (tmp_path / file).write_text(text.replace(right, wrong, 1), encoding="utf-8")
+    (tmp_path / "text.c").write_text(PRELUDE, encoding="utf-8")
+    findings = spelled(lint_source(tmp_path / "text.c", (tmp_path, FIRMWARE / "host")))
+    assert findings
+    assert all(finding.startswith(f"{file}:") for finding in findings)
+
+
+def test_a_bug_in_an_emitted_layer_is_caught():
+    """The bodies of the runtime's headers are left out there, those of the layers are not."""
+    files = emitted("far")
+    loop = "acc = "
+    assert loop in files["model.c"]
+    spoiled = files["model.c"].replace(loop, "acc = in0[0] * in0[1] * in0[2] + ", 1)
+    findings = lint_files({**files, "model.c": spoiled})
     assert len(findings) == 1
-    assert words in findings[0]
-    assert findings[0].startswith("snippet.c:")
+    assert "product of promoted operands" in findings[0].problem
+    assert findings[0].place.startswith("model.c:")
 
 
-@pytest.mark.parametrize("name", SOUND)
-def test_sound_c_is_left_alone(name: str, tmp_path: Path) -> None:
-    assert found(SOUND[name], tmp_path) == []
-
-
-def test_a_bug_planted_in_an_emitted_file_is_found() -> None:
-    files = dict(net().files)
-    assert lint_files(files) == []
-    text = files["model.c"]
-    assert "fm_dot_s8_s8(" in text
-    files["model.c"] = text.replace("int32_t v = fm_requant(acc", "int32_t v = fm_requant(acc + in0[0] * (int16_t)acc", 1)
-    assert [f.problem.split(" (")[0] for f in lint_files(files)] == [
-        "a product of promoted operands is computed in 16 bits"
-    ]
-
-
-def test_only_declarations_of_the_runtime_are_read_with_a_net(tmp_path: Path) -> None:
-    """The shortcut of lint_files drops bodies of headers, and nothing else: their own test follows below."""
-    from codegen.promotion_lint import _without_header_bodies
-
-    root = resource_dir("firmware")
-    for name, text in net().files.items():
-        if "/" not in name:
-            (tmp_path / name).write_text(text, encoding="utf-8")
-    whole = preprocessed(tmp_path / "model.c", (tmp_path, root / "common", root / "host"))
-    short = _without_header_bodies(whole, root.as_posix())
-    assert "fm_mulhi" in short
-    assert "fm_mulhi(fm_shift_left" in whole
-    assert "fm_mulhi(fm_shift_left" not in short
-    assert short.endswith(whole[whole.index("static void fm_layer_") :].rstrip("\n"))
-    assert lint_text(short) == lint_text(whole) == []
-
-
-def net() -> Compiled:
-    """A small net with a window and a table."""
-    sketch = Sketch()
-    y = sketch.dense(sketch.conv(sketch.input(1, 2, 6, 6), 3, (3, 3), pads=((1, 1), (1, 1))), 4)
-    return compiled(sketch.graph(y), sketch.samples())
-
-
-@pytest.mark.parametrize("board", ["msp430", "apollo4", "host"])
-def test_the_firmware_is_sound(board: str, tmp_path: Path) -> None:
-    root = resource_dir("firmware")
-    for name, text in net().files.items():
-        path = tmp_path / name
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    shared = [root / "common"] if board == "host" else [root / "common", root / "device"]
-    sources = [p for folder in (*shared, root / board) for p in sorted(folder.glob("*.c"))]
-    sources += [p for p in sorted(tmp_path.glob("*.c")) if board != "host" or p.stem != "vectors"]
-    includes = (tmp_path, *shared, root / board)
-    libc = {"main.c"} if board == "host" else set()  # of the programs, only the host's needs a C library
-    checked = [p for p in sources if p.name not in libc]
-    assert len(checked) >= 4
-    assert [str(f) for source in checked for f in lint_source(source, includes)] == []
-
-
-def test_compilers_do_not_warn_of_what_the_lint_finds(tmp_path: Path) -> None:
-    """Why there is a lint at all: a product that overflows a 16-bit int passes every warning of this machine's compiler."""
-    import subprocess
-
-    from freeml.toolchains import find_host
-
-    source = tmp_path / "quiet.c"
-    source.write_text("int f(short a, short b);\nint f(short a, short b)\n{\n    return (a * b) >> 15;\n}\n", encoding="utf-8")
-    command = find_host().compile_command(source, tmp_path / "quiet.o", (), WARNINGS)
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
-    assert len(lint_source(source, ())) == 1
+def test_the_place_and_the_numbers_are_named():
+    (finding,) = lint_text("short a;\nint f(short b)\n{\n    return a * b;\n}\n")
+    assert finding.place == "text.c:4" or finding.place == ":4"
+    assert "-1073709056 to 1073741824" in finding.problem
