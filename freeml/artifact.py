@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -165,14 +166,17 @@ def _is_artifact(folder: Path) -> bool:
 
 
 def load(folder: Path) -> Artifact:
-    """Read an artifact back. Raises ArtifactError when the folder is not one or is not whole."""
+    """Read an artifact back. Raises ArtifactError when the folder is not one, not whole, or has another graph now."""
     if not _is_artifact(folder):
         raise ArtifactError(
             f"{folder}: expected a folder written by freeml compile, found no report.json of freeml there"
         )
     try:
         report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
-        graph = from_json((folder / GRAPH).read_text(encoding="utf-8"), INTEGER_CLASSES)
+        stored = (folder / GRAPH).read_bytes()
+        if hashlib.sha256(stored).hexdigest() != report["graph_sha256"]:
+            raise ArtifactError(f"{folder}: {GRAPH} was changed after it was written; compile the model anew")
+        graph = from_json(stored.decode("utf-8"), INTEGER_CLASSES)
         board = get_board(report["target"])
         files = {
             path.relative_to(folder).as_posix(): path.read_bytes()

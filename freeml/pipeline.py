@@ -22,6 +22,7 @@ from freeml.fit import measure, require_fit
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.ir.graph import Graph, QGraph
+from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
 from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
@@ -112,6 +113,7 @@ def compile_model(
         generator=f"freeml {VERSION}",
         model=model.name,
         model_sha256=sha256(model),
+        graph_sha256=hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest(),
         target=board.name,
         toolchain=built.toolchain,
         params=sum(array.size for array in graph.constants.values()),

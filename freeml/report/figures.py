@@ -78,11 +78,15 @@ class Quantization:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """Everything `freeml compile` reports; `report.json` holds the same."""
+    """Everything `freeml compile` reports; `report.json` holds the same.
+
+    The hashes are those of the ONNX file and of model.graph.json, the integer graph that the reference runs.
+    """
 
     generator: str
     model: str
     model_sha256: str
+    graph_sha256: str
     target: str
     toolchain: str
     params: int

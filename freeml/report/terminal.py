@@ -191,25 +191,27 @@ def print_library(built: Library) -> None:
 def print_verification(found: Verification) -> None:
     """What agrees and what does not."""
     line(f"{found.samples:,} samples ({found.split}), {found.layers} layers, {found.bytes:,} bytes compared per sample")
-    how = f"{found.toolchain}, sanitized" if found.sanitized else found.toolchain
-    against = {name: "; ".join(map(_distance, differences)) for name, differences in found.differences.items()}
-    against |= {"reference": "", "host": f"{found.mismatches:,} mismatches (built by {how})"}
-    labelled = any(share is not None for share in found.accuracy.values())
-    rows = [
-        (name, *([percent(found.accuracy[name])] if labelled else []), against[name]) for name in found.executors
-    ]  # fmt: skip
-    columns = ("executor", *(["accuracy"] if labelled else []), "against the reference")
-    table("", columns, rows, left=(0, len(columns) - 1))
+    rows = []
+    for name in found.executors:
+        share = found.accuracy[name]
+        accuracy = "" if share is None else percent(share)
+        distances = found.differences.get(name, ())
+        rows += [(name, accuracy, *_distance(one)) for one in distances] or [(name, accuracy, "", "", "", "")]
+    table("", ("executor", "accuracy", "output", "max steps", "mean", "same class"), rows, left=(0, 2))
     for note in found.notes:
         line(f"note: {note}", "yellow")
+    how = f"{found.toolchain}, sanitized" if found.sanitized else found.toolchain
     for wrong in found.first_mismatches:
         line(f"mismatch: {mismatch_text(wrong)}", "red")
-    if not found.mismatches:
-        line("the C equals the reference in every byte", "green")
+    if found.mismatches:
+        line(f"{found.mismatches:,} mismatches between the C (built by {how}) and the reference", "red")
+    else:
+        line(f"0 mismatches: the C (built by {how}) equals the reference in every byte", "green")
 
 
-def _distance(found: Difference) -> str:
-    return f"{found.value}: max {found.largest_steps:.2f} steps, same class {percent(found.agreement)}"
+def _distance(found: Difference) -> tuple[str, str, str, str]:
+    """An output, its largest and mean error in steps of its format, and how often the largest score is the same one."""
+    return found.value, f"{found.largest_steps:,.2f}", f"{found.mean_steps:,.3f}", percent(found.agreement)
 
 
 def mismatch_text(wrong: Mismatch) -> str:

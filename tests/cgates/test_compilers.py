@@ -88,7 +88,7 @@ def test_host_program_builds(name, kind, tmp_path):
 def test_every_promised_flag_is_given(target, kind):
     command = toolchain(target, kind).compile_command(Path("a.c"), Path("a.o"), (), (OPTIMISE,))
     assert [flag for flag in PROMISED if flag not in command] == []
-    assert [flag for flag in command if flag == "-w" or flag.startswith(("-Wno-", "-Wno"))] == []
+    assert [flag for flag in command if flag == "-w" or flag.startswith("-Wno-")] == []
 
 
 def test_the_emitted_makefile_gives_the_same_flags():

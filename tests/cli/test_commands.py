@@ -116,6 +116,25 @@ def test_brackets_in_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "[red]conv[/nonsense]" in result.stdout
 
 
+def test_hostile_names_and_needless_strides(tmp_path: Path) -> None:
+    """Names end up in comments and cannot leave them; a stride beyond the map moves nothing, and fits no `int`."""
+    chain = nodes()
+    chain[0].name = "*/ #error one /*"
+    chain[0].attribute.append(helper.make_attribute("strides", [2**31, 2**40]))
+    chain[2] = helper.make_node("MaxPool", ["r"], ["p"], name="pool??/", kernel_shape=[1, 1], dilations=[2**33, 1])
+    chain[4].name = "line\nbreak \\"
+    constants = weights()
+    constants["dense.weight"] = constants["dense.weight"][:, :3]
+    proto = model(chain, constants, outputs=("*\\ #error two",))
+    proto.graph.node[4].output[0] = "*\\ #error two"
+    proto.graph.name = "*/ #error three /* 名"
+    path = save(proto, tmp_path / "m.onnx")
+    compiled = run("compile", path, "--out", tmp_path / "out", "--json")
+    assert compiled.exit_code == 0, compiled.output
+    verified = run("verify", tmp_path / "out", "--json")
+    assert json.loads(verified.stdout)["mismatches"] == 0
+
+
 def test_build_measures_the_same_bytes(compiled: Compiled) -> None:
     result = run("build", compiled.folder, "--json")
     assert result.exit_code == 0, result.output

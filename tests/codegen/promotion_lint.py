@@ -207,7 +207,9 @@ class _Checker:
         if isinstance(node, (c_ast.PtrDecl, c_ast.ArrayDecl)):
             return Pointer(self.type_of(node.type))
         if isinstance(node, c_ast.FuncDecl):
-            parameters = tuple(self.type_of(p.type) for p in node.args.params if hasattr(p, "type")) if node.args else ()
+            parameters = (
+                tuple(self.type_of(p.type) for p in node.args.params if hasattr(p, "type")) if node.args else ()
+            )
             return Function(self.type_of(node.type), parameters)
         if isinstance(node, (c_ast.Struct, c_ast.Union)):
             tag = node.name or f"@{id(node)}"

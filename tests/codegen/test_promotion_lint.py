@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from cgates.gate_nets import NETS, gate_net
-from codegen.promotion_lint import lint_files, lint_source, lint_text
 
+from codegen.promotion_lint import lint_files, lint_source, lint_text
 from freeml.resources import resource_dir
 
 FIRMWARE = resource_dir("firmware")
@@ -20,10 +20,10 @@ SOURCES = [
     for path in sorted((FIRMWARE / folder).glob("*.c"))
 ]
 STDLIB = {
-    "stdio.h": "struct file; extern struct file *stdin, *stdout;\n"
+    "stdio.h": "#include <stddef.h>\nstruct file; extern struct file *stdin, *stdout;\n"
     "size_t fread(void *, size_t, size_t, struct file *); size_t fwrite(const void *, size_t, size_t, struct file *);\n"
     "int fflush(struct file *);\n",
-    "stdlib.h": "void *malloc(size_t size); void free(void *);\n",
+    "stdlib.h": "#include <stddef.h>\nvoid *malloc(size_t size); void free(void *);\n",
     "string.h": "#include <stddef.h>\nint strcmp(const char *, const char *);\n"
     "void *memcpy(void *, const void *, size_t);\n",
 }
@@ -71,8 +71,8 @@ def test_host_part_passes(source, tmp_path):
 
 
 def test_every_operator_is_linted():
-    """The nets of this test use every template of an operator."""
-    programs = [program for name in NETS for program in gate_net(name).programs.values()]
+    """The two nets that are there for it use every template of an operator."""
+    programs = [gate_net(name).programs["msp430"] for name in ("operators", "operators-wide")]
     used = {
         kernel.template
         for program in programs

@@ -28,7 +28,9 @@ def probe(tmp_path_factory: pytest.TempPathFactory) -> Probe:
     compiler = [shutil.which("cc")] if shutil.which("cc") else [sys.executable, "-m", "ziglang", "cc"]
     program = tmp_path_factory.mktemp("probe") / "probe"
     sources = [str(HERE / "probe.c"), str(COMMON / "fm_tables.c")]
-    subprocess.run([*compiler, *FLAGS, f"-I{COMMON}", *sources, "-o", str(program)], check=True)
+    subprocess.run(
+        [*compiler, *FLAGS, f"-I{COMMON}", f"-I{COMMON.parent / 'host'}", *sources, "-o", str(program)], check=True
+    )
 
     def call(function: str, *columns: NDArray[np.int64] | int, table: Sequence[int] = ()) -> NDArray[np.int64]:
         records = np.stack(np.broadcast_arrays(*(np.asarray(c, dtype=np.int64) for c in columns)), axis=-1)

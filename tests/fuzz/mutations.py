@@ -266,7 +266,8 @@ def scale_weights(model: onnx.ModelProto, chance: random.Random) -> None:
         tensor = chance.choice(floats)
         whole = len(tensor.raw_data) // 4 * 4
         factor = np.float32(chance.choice((0.0, -1.0, 1e-30, 1e-6, 1e4, 1e12, 1e30)))
-        tensor.raw_data = (np.frombuffer(tensor.raw_data[:whole], "<f4") * factor).astype("<f4").tobytes()
+        with np.errstate(over="ignore"):
+            tensor.raw_data = (np.frombuffer(tensor.raw_data[:whole], "<f4") * factor).astype("<f4").tobytes()
 
 
 def nest_graph(model: onnx.ModelProto, chance: random.Random) -> None:

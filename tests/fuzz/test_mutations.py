@@ -22,7 +22,7 @@ MODELS = corpus()
 NAMES = tuple(MODELS)
 SMALL = NAMES[:4]
 OFTEN_SMALL = (*SMALL, *SMALL, *SMALL, *NAMES)
-BYTE_EXAMPLES, STRUCTURE_EXAMPLES, HOST_EXAMPLES = 150, 400, 60
+BYTE_EXAMPLES, STRUCTURE_EXAMPLES, HOST_EXAMPLES = 150, 400, 40
 NIGHTLY_EXAMPLES = 5000
 
 # No shrinking in the usual run: it could take minutes, and a failing example prints as a short list anyway.

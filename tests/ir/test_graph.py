@@ -4,7 +4,6 @@ import dataclasses
 
 import numpy as np
 import pytest
-from ops.sketch import Sketch
 
 from freeml.errors import ArtifactError, GraphError
 from freeml.ir.graph import Graph, execute, single, verify
@@ -18,6 +17,7 @@ from freeml.ops.clip import Clip
 from freeml.pipeline import lower_graph
 from freeml.quant.choose import choose
 from freeml.quant.quantize import Precision
+from ops.sketch import Sketch
 
 
 def two_clips(**changes):

@@ -94,7 +94,11 @@ def rule(op: Op, site: Site) -> Rule:
 
 
 def error_bounds(
-    graph: Graph, qgraph: QGraph, inputs: Mapping[str, Real], integers: Mapping[str, NDArray[np.int64]], weight_bits: int
+    graph: Graph,
+    qgraph: QGraph,
+    inputs: Mapping[str, Real],
+    integers: Mapping[str, NDArray[np.int64]],
+    weight_bits: int,
 ) -> tuple[dict[str, Real], dict[str, Real]]:
     """(float values, bounds) by value name, for real inputs and the integers they became."""
     values = {name: np.asarray(array, dtype=np.float64) for name, array in execute(graph, inputs).items()}  # type: ignore[arg-type]
@@ -110,7 +114,9 @@ def error_bounds(
                 exact = np.asarray(graph.constants[value], dtype=np.float64)[np.newaxis]
                 stored = sources[name].inputs[index] if index < len(sources[name].inputs) else ""
                 format_ = qgraph.types.get(stored)
-                same = format_ is not None and format_.shape == exact.shape[1:] and not isinstance(stage.op, (Conv, Dense))
+                same = (
+                    format_ is not None and format_.shape == exact.shape[1:] and not isinstance(stage.op, (Conv, Dense))
+                )
                 x.append(exact)
                 if same and format_ is not None:
                     e.append(np.abs(real(qgraph.constants[stored], format_)[np.newaxis] - exact))

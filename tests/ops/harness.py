@@ -14,15 +14,15 @@ from typing import Literal
 import numpy as np
 import onnx
 import pytest
-from codegen.promotion_lint import lint_files
-from frontend.onnx_models import build, compare, node, normal
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from codegen.promotion_lint import lint_files
 from freeml.frontend.onnx_reader import import_model
 from freeml.ir.graph import Graph
 from freeml.ops.argmax import ArgMax
 from freeml.plan.memory import is_view
+from frontend.onnx_models import build, compare, node, normal
 from ops.bounds import error_bounds, real
 from ops.compiled import Compiled, Width, Workshop, compiled, layout_disagreements
 
@@ -72,9 +72,7 @@ class Case:
     def model(self) -> onnx.ModelProto:
         """The ONNX model."""
         kind = TensorProto.INT64 if self.index_output else TensorProto.FLOAT
-        return build(
-            self.nodes, self.inputs, list(self.outputs), self.constants, opset=self.opset, output_type=kind
-        )
+        return build(self.nodes, self.inputs, list(self.outputs), self.constants, opset=self.opset, output_type=kind)
 
     def graph(self) -> Graph:
         """The imported float graph."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from math import prod
 
 import numpy as np
 from hypothesis import strategies as st
-from ops.sketch import Sketch
 
-from freeml.ir.graph import Graph, Op
+from freeml.ir.graph import Brought, Graph, Op
 from freeml.ir.types import Shape
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
@@ -32,6 +32,9 @@ from freeml.ops.softmax import Softmax
 from freeml.ops.sub import Sub
 from freeml.ops.tanh import Tanh
 from freeml.ops.transpose import Transpose
+from freeml.quant.quantize import format_from_range
+from freeml.quant.ranges import observe
+from ops.sketch import Sketch
 
 LARGEST = 300
 """Elements of the largest value."""
@@ -60,6 +63,24 @@ def nets(draw: st.DrawFn) -> tuple[Graph, dict[str, np.ndarray]]:
         last = draw(st.booleans())
         outputs.append(sketch.add(ArgMax(axis=axis, keepdims=draw(st.booleans()), select_last_index=last), values[-1]))
     return sketch.graph(*dict.fromkeys(outputs)), dict(sketch.samples(6))
+
+
+@st.composite
+def quantized_nets(draw: st.DrawFn) -> tuple[Graph, dict[str, np.ndarray]]:
+    """A net that brings formats for some of its values, as one with QuantizeLinear and DequantizeLinear does."""
+    graph, samples = draw(nets())
+    seen = observe(graph, samples)
+    brought = {}
+    for name in (*graph.inputs, *(v for node in graph.nodes for v in node.outputs)):
+        if graph.types[name].dtype != "float32" or draw(st.integers(0, 2)) == 0:
+            continue
+        low, high = seen.range(name, "minmax")
+        factor = draw(st.sampled_from((1.0, 0.6, 1.7)))
+        bits = draw(st.sampled_from((8, 8, 16)))
+        type_ = format_from_range((), "int8" if bits == 8 else "int16", (low or -1.0) * factor, (high or 1.0) * factor)
+        zero_point = draw(st.sampled_from((type_.zero_point, 0)))
+        brought[name] = Brought(scale=np.array([type_.scale]), zero_point=np.array([zero_point]), bits=bits)
+    return replace(graph, brought=brought), samples
 
 
 def _fits(shape: Shape) -> bool:
@@ -225,7 +246,9 @@ def _reshape(draw: st.DrawFn, sketch: Sketch, x: str, values: list[str]) -> str:
     size = prod(sketch.shape(x))
     one = draw(st.sampled_from([n for n in range(1, size + 1) if size % n == 0]))
     two = draw(st.sampled_from([n for n in range(1, one + 1) if one % n == 0]))
-    return sketch.add(Reshape(shape=draw(st.sampled_from(((1, size), (1, size // one, one), (1, size // one, one // two, two))))), x)
+    return sketch.add(
+        Reshape(shape=draw(st.sampled_from(((1, size), (1, size // one, one), (1, size // one, one // two, two))))), x
+    )
 
 
 def _mean(draw: st.DrawFn, sketch: Sketch, x: str, values: list[str]) -> str | None:

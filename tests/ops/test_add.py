@@ -46,7 +46,12 @@ CASES = (
         inputs={"a": (1, 2, 5), "b": (1, 2, 5), "c": (1, 2, 5)},
         layers=2,
     ),
-    Case(name="relu", nodes=[node("Add", "a b", "s"), node("Relu", "s", "y")], inputs={"a": (1, 9), "b": (1, 9)}, layers=1),
+    Case(
+        name="relu",
+        nodes=[node("Add", "a b", "s"), node("Relu", "s", "y")],
+        inputs={"a": (1, 9), "b": (1, 9)},
+        layers=1,
+    ),
 )
 
 test_float, test_integer = checks(CASES)

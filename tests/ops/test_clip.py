@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+
 from ops.harness import Case, checks, node, normal
 
 LOW, HIGH = np.array(-0.7, np.float32), np.array(0.4, np.float32)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from ops.compiled import Workshop, compiled
-from ops.harness import ACTIVATIONS, WEIGHTS, Case, Precision, checks, node, normal
 
 from freeml.ir.types import element_count
 from freeml.sim.trace import run_reference
+from ops.compiled import Workshop, compiled
+from ops.harness import ACTIVATIONS, WEIGHTS, Case, Precision, checks, node, normal
 
 ONE = {"x": (1, 1, 8, 8)}
 WEIGHTED = {"w": normal(4, 1, 3, 3), "b": normal(4, seed=1)}
@@ -35,7 +35,12 @@ def chain(name: str, *rest: onnx.NodeProto, layers: int = 1, every: bool = False
 
 
 POOL = {"kernel_shape": [2, 2], "strides": [2, 2]}
-NORM = {"scale": normal(4, seed=3), "bias": normal(4, seed=4), "mean": normal(4, seed=5), "var": np.abs(normal(4, seed=6)) + 1}
+NORM = {
+    "scale": normal(4, seed=3),
+    "bias": normal(4, seed=4),
+    "mean": normal(4, seed=5),
+    "var": np.abs(normal(4, seed=6)) + 1,
+}
 POOLED = (
     chain("conv-maxpool", node("MaxPool", "h", "y", **POOL), every=True),
     chain("conv-relu-maxpool", node("Relu", "h", "r"), node("MaxPool", "r", "y", **POOL), every=True),
@@ -143,7 +148,16 @@ CASES = (
     chain("conv-two-readers", node("Relu", "h", "r"), node("Tanh", "h", "t"), node("Add", "r t", "y"), layers=4),
     chain(
         "conv-avgpool-ceil-counted",  # a fused pool counts positions inside the map, here padding counts here and there
-        node("AveragePool", "h", "y", kernel_shape=[3, 3], strides=[3, 3], pads=[1, 0, 1, 0], ceil_mode=1, count_include_pad=1),
+        node(
+            "AveragePool",
+            "h",
+            "y",
+            kernel_shape=[3, 3],
+            strides=[3, 3],
+            pads=[1, 0, 1, 0],
+            ceil_mode=1,
+            count_include_pad=1,
+        ),
         layers=2,
     ),
     chain("conv-overlapping-pool", node("MaxPool", "h", "y", kernel_shape=[3, 3], strides=[2, 2]), layers=2),
@@ -218,7 +232,7 @@ def test_the_unpooled_map_is_never_stored(case: Case) -> None:
     graph = case.graph()
     net = compiled(graph, case.samples(graph))
     unpooled = max(element_count(graph.types[node.outputs[0]].shape) for node in graph.nodes)
-    inputs = {name for name in net.planned.inputs}
+    inputs = set(net.planned.inputs)
     for buffer in net.memory.buffers:
         stored = element_count(net.planned.types[buffer.value].shape)
         is_copy = buffer.value not in graph.types and buffer.value.startswith("x")

@@ -11,20 +11,23 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-import freeml.ops
 import pytest
-from ops.compiled import optimised
-from ops.harness import Case
 
+import freeml.ops
 from freeml.ir.graph import QOp
 from freeml.ops.base import FloatOp, LoweredOp
 from freeml.ops.onnx_map import FOLDERS, IMPORTERS
 from freeml.ops.reshape import QReshape
 from freeml.resources import resource_dir
+from ops.compiled import optimised
+from ops.harness import Case
 
 HERE = Path(__file__).resolve().parent
 README = HERE.parents[1] / "README.md"
-PARTS = {"": "shape arithmetic and aliases: they leave no operator behind", "formats": "they leave number formats behind"}
+PARTS = {
+    "": "shape arithmetic and aliases: they leave no operator behind",
+    "formats": "they leave number formats behind",
+}
 NO_NODE = {
     "Cast": PARTS[""],
     "CastLike": PARTS[""],

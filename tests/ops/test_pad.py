@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+
 from ops.harness import Case, checks, node, normal
 
 
-def pad(name: str, pads: list[int], x: tuple[int, ...] = (1, 3, 6, 5), *, value: float | None = None, mode: str = "constant") -> Case:
+def pad(
+    name: str, pads: list[int], x: tuple[int, ...] = (1, 3, 6, 5), *, value: float | None = None, mode: str = "constant"
+) -> Case:
     """One Pad."""
     constants = {"p": np.array(pads)} | ({"v": np.array(value, np.float32)} if value is not None else {})
     names = "x p" if value is None else "x p v"

@@ -33,7 +33,12 @@ CONSTANTS = tuple(
 CASES = (
     *VALUES,
     *CONSTANTS,
-    Case(name="relu", nodes=[node("Sub", "a b", "s"), node("Relu", "s", "y")], inputs={"a": (1, 9), "b": (1, 9)}, layers=1),
+    Case(
+        name="relu",
+        nodes=[node("Sub", "a b", "s"), node("Relu", "s", "y")],
+        inputs={"a": (1, 9), "b": (1, 9)},
+        layers=1,
+    ),
 )
 
 test_float, test_integer = checks(CASES)

@@ -8,13 +8,18 @@ from ops.harness import Case, checks, node, normal
 
 ORDERS = tuple((0, *rest) for rest in itertools.permutations((1, 2, 3)) if rest != (1, 2, 3))
 CASES = (
-    *(
-        Case(name="".join(map(str, perm)), nodes=[node("Transpose", "x", "y", perm=list(perm))])
-        for perm in ORDERS
-    ),
+    *(Case(name="".join(map(str, perm)), nodes=[node("Transpose", "x", "y", perm=list(perm))]) for perm in ORDERS),
     Case(name="matrix", nodes=[node("Transpose", "x", "y", perm=[0, 2, 1])], inputs={"x": (1, 4, 7)}),
-    Case(name="batch-moved", nodes=[node("Transpose", "x", "t", perm=[1, 0, 2]), node("Relu", "t", "y")], inputs={"x": (1, 4, 7)}),
-    Case(name="extents-of-one", nodes=[node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Relu", "t", "y")], inputs={"x": (1, 1, 4, 7)}),
+    Case(
+        name="batch-moved",
+        nodes=[node("Transpose", "x", "t", perm=[1, 0, 2]), node("Relu", "t", "y")],
+        inputs={"x": (1, 4, 7)},
+    ),
+    Case(
+        name="extents-of-one",
+        nodes=[node("Transpose", "x", "t", perm=[0, 2, 3, 1]), node("Relu", "t", "y")],
+        inputs={"x": (1, 1, 4, 7)},
+    ),
     Case(
         name="channels-last-net",
         nodes=[

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from ops.sketch import Sketch
 
 from freeml.ir.graph import execute
 from freeml.ops.add import Add
@@ -18,6 +17,7 @@ from freeml.ops.transpose import Transpose
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.pipeline import PASSES
+from ops.sketch import Sketch
 
 RELU = Clip(low=0.0, high=float("inf"))
 POOL = MaxPool(kernel=(2, 2), strides=(2, 2), dilations=(1, 1), pads=((0, 0), (0, 0)))

@@ -13,8 +13,6 @@ from math import floor
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from ops.compiled import compiled
-from ops.sketch import Sketch
 
 from freeml.fixedpoint.rounding import Requant
 from freeml.ir.types import QType
@@ -25,6 +23,8 @@ from freeml.ops.conv import QConv
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.mul import Mul, QMul
 from freeml.ops.sub import Sub
+from ops.compiled import compiled
+from ops.sketch import Sketch
 
 Integers = NDArray[np.int64]
 

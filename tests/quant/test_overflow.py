@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ops.compiled import Workshop, compiled, lowered
-from ops.sketch import Sketch
 
 from freeml.errors import QuantizationError
 from freeml.fixedpoint.rounding import INT32_MAX, make_requant
@@ -29,6 +27,8 @@ from freeml.ops.reducemean import ReduceMean
 from freeml.ops.softmax import Softmax
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
+from ops.compiled import Workshop, compiled, lowered
+from ops.sketch import Sketch
 
 
 def linear_stages(graph: QGraph) -> list[Stage]:
@@ -94,7 +94,11 @@ def test_the_worst_inputs_stay_within_the_proof_and_the_c_agrees(
 def wide_nets() -> dict[str, tuple[Sketch, str, str, int]]:
     """Nets whose sums need more than 32 bits: (net, output, activations, weight bits)."""
     found = {}
-    for name, width, bits, depth in (("s16_s16", "int16", 16, 6), ("s16_s8", "int16", 8, 1200), ("s8_s16", "int8", 16, 1200)):
+    for name, width, bits, depth in (
+        ("s16_s16", "int16", 16, 6),
+        ("s16_s8", "int16", 8, 1200),
+        ("s8_s16", "int8", 16, 1200),
+    ):
         sketch = Sketch()
         x = sketch.input(1, depth)
         w = np.sign(sketch.rng.normal(size=(depth, 3)))
@@ -274,5 +278,3 @@ def test_code_of_every_accumulator_is_in_the_runtime() -> None:
         for w in ("int8_t", "int16_t"):
             for wide in (False, True):
                 assert f"FM_DEFINE_DOT({dot_name(x, w, wide)}, {'int64_t' if wide else 'int32_t'}, {x}, {w})" in text
-
-
