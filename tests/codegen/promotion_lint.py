@@ -1,12 +1,10 @@
 """The promotion lint: finds C whose meaning changes where `int` has 16 bits.
 
-C promotes short operands to `int` before it computes. `(a * b) >> 15` with two int16_t is right on a workstation and
-overflows on an MSP430, and no compiler warns. The lint reads preprocessed C with pycparser, types every expression as a
-16-bit machine would, carries intervals of constants, loop counters and constant locals, and reports
+`(a * b) >> 15` with two int16_t is right on a workstation and overflows on an MSP430, and no compiler warns. The lint reads
+preprocessed C with pycparser, types every expression as a 16-bit machine would, follows intervals, and reports
 
-- a product or a left shift that is computed in 16 bits although an operand was promoted from a shorter type, unless
-  intervals prove that the result fits (int8 * int8 does); plain `int` is a coordinate, chosen as such, and is reported
-  only where intervals prove that it overflows; size_t is address arithmetic and treated alike;
+- a product or a left shift computed in 16 bits although an operand was promoted from a shorter type, unless intervals prove
+  that it fits (int8 * int8 does); of plain `int` and size_t, which are coordinates and addresses, only proved overflows;
 - a sum or difference that provably overflows 16 bits; a left shift of an `int` by an unknown amount; a shift by 16 or more;
 - a constant beyond 16 bits that is stored in, passed as, or compared with a 16-bit number.
 """
