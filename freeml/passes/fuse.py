@@ -10,7 +10,7 @@ from freeml.ir.rewrite import Editor
 from freeml.ir.types import Shape, TensorType
 from freeml.ops.add import Add
 from freeml.ops.averagepool import AveragePool
-from freeml.ops.base import Clamp
+from freeml.ops.base import Clamp, SameFormat
 from freeml.ops.clip import Clip
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
@@ -71,12 +71,30 @@ class FuseClip:
         return False
 
 
+def formats_pushed_back(graph: Graph) -> Graph:
+    """A format brought behind an operator that keeps its input's format is the input's too, if it alone reads that."""
+    brought = dict(graph.brought)
+    for node in reversed(graph.nodes):
+        source, out = node.stages[0].inputs[0], node.outputs[0]
+        if (
+            isinstance(node.op, SameFormat)
+            and out in brought
+            and source not in brought
+            and source not in graph.outputs
+            and len(graph.consumers(source)) == 1
+        ):
+            brought[source] = brought[out]
+    return replace(graph, brought=brought)
+
+
 def fusion_groups(graph: Graph) -> tuple[tuple[str, ...], ...]:
     """Chains of nodes, by name, that become one loop nest each: a convolution or dense layer, elementwise operators on
     its outputs, and a pool whose windows do not overlap. Only their last value is stored.
 
-    A two-operand member must find its other operand computed before the chain starts, with the chain's own shape.
+    A two-operand member must find its other operand computed before the chain starts, with the chain's own shape. A
+    chain ends where the model brings a format that its last operator cannot give: numbers are rescaled from memory.
     """
+    graph = formats_pushed_back(graph)
     groups: list[tuple[str, ...]] = []
     order = {node.name: index for index, node in enumerate(graph.nodes)}
     made_at = {v: order[n.name] for n in graph.nodes for v in n.outputs}
@@ -94,12 +112,24 @@ def fusion_groups(graph: Graph) -> tuple[tuple[str, ...], ...]:
             if not _joins(graph, step, value, made_at, node, order[node.name]):
                 break
             chain.append(step)
-            if isinstance(step.op, (MaxPool, AveragePool)):
+            if isinstance(step.op, (MaxPool, AveragePool)) or _rescales(graph, step):
                 break
         if len(chain) > 1:
             groups.append(tuple(n.name for n in chain))
             taken.update(n.name for n in chain)
     return tuple(groups)
+
+
+def _rescales(graph: Graph, step: Node[Op]) -> bool:
+    """Whether the model brings unlike formats before and behind an operator that keeps its input's format."""
+    before, behind = (graph.brought.get(v) for v in (step.stages[0].inputs[0], step.outputs[0]))
+    if not isinstance(step.op, SameFormat) or before is None or behind is None:
+        return False
+    return (float(before.scale.flat[0]), int(before.zero_point.flat[0]), before.bits) != (
+        float(behind.scale.flat[0]),
+        int(behind.zero_point.flat[0]),
+        behind.bits,
+    )
 
 
 def _joins(graph: Graph, step: Node[Op], value: str, made_at: dict[str, int], first: Node[Op], head: int) -> bool:

@@ -18,6 +18,7 @@ from freeml.ops.copying import QCopy, axis_maps, make_rescale
 from freeml.ops.lut import Pointwise
 from freeml.ops.maxpool import QMaxPool
 from freeml.ops.reshape import QReshape
+from freeml.passes.fuse import formats_pushed_back
 from freeml.quant.ranges import Observations, RangeMethod
 
 
@@ -76,7 +77,7 @@ def quantize(
     A value inside a fused node lives in a register, so it costs nothing to give it 16 bits; it keeps the narrow format
     only where the next stage looks it up in a table or passes its format on.
     """
-    graph = _formats_pushed_back(graph)
+    graph = formats_pushed_back(graph)
     readers = {v: n for n in graph.nodes for v in graph.activations(n)}
     internal = {
         name: readers[name]
@@ -175,22 +176,6 @@ def quantize(
     )
     verify(result)
     return result
-
-
-def _formats_pushed_back(graph: Graph) -> Graph:
-    """A format brought behind an operator that keeps its input's format is the input's too, if it alone reads that."""
-    brought = dict(graph.brought)
-    for node in reversed(graph.nodes):
-        source, out = node.stages[0].inputs[0], node.outputs[0]
-        if (
-            isinstance(node.op, SameFormat)
-            and out in brought
-            and source not in brought
-            and source not in graph.outputs
-            and len(graph.consumers(source)) == 1
-        ):
-            brought[source] = brought[out]
-    return replace(graph, brought=brought)
 
 
 def _passed_through(graph: Graph, types: Mapping[str, QType], value: str) -> QType:

@@ -101,14 +101,16 @@ def error_bounds(
     weight_bits: int,
 ) -> tuple[dict[str, Real], dict[str, Real]]:
     """(float values, bounds) by value name, for real inputs and the integers they became."""
-    values = {name: np.asarray(array, dtype=np.float64) for name, array in execute(graph, inputs).items()}  # type: ignore[arg-type]
+    values = {name: np.asarray(array, dtype=np.float64) for name, array in execute(graph, inputs).items()}
     bounds = {name: np.abs(real(integers[name], qgraph.types[name]) - values[name]) for name in graph.inputs}
     sources = {stage.outputs[0]: stage for stage in qgraph.stages()}
     for stage in graph.stages():
         name = stage.outputs[0]
         if graph.types[name].dtype != "float32":
             continue
-        x, e, formats = [], [], []
+        x: list[Real] = []
+        e: list[Real] = []
+        formats: list[QType | None] = []
         for index, value in enumerate(stage.inputs):
             if value in graph.constants:
                 exact = np.asarray(graph.constants[value], dtype=np.float64)[np.newaxis]
@@ -169,7 +171,7 @@ def _sum(op: Add | Sub, site: Site) -> Rule:
     one, two = site.format(0), site.format(1)
     sums = sum((max(t.qmax - t.zero_point, t.zero_point - t.qmin) + 2) * t.scale for t in (one, two))
     step = (sums + 2 * max(one.scale, two.scale)) / 2.0**29
-    (x1, x2), (e1, e2) = align(site.x), align(site.e)  # type: ignore[arg-type]
+    (x1, x2), (e1, e2) = align(site.x), align(site.e)
     moved = e1 + e2 + step / 2 * ((np.abs(x1) + e1) / one.scale + (np.abs(x2) + e2) / two.scale)
     return Rule(propagated=np.asarray(moved), units=REQUANT)
 
@@ -177,7 +179,7 @@ def _sum(op: Add | Sub, site: Site) -> Rule:
 @rule.register
 def _mul(op: Mul, site: Site) -> Rule:
     """|x1 x2 - x1' x2'| <= |x1| e2 + |x2| e1 + e1 e2; the product of the integers is exact."""
-    (x1, x2), (e1, e2) = align(site.x), align(site.e)  # type: ignore[arg-type]
+    (x1, x2), (e1, e2) = align(site.x), align(site.e)
     return Rule(propagated=np.asarray(np.abs(x1) * e2 + np.abs(x2) * e1 + e1 * e2), units=REQUANT)
 
 

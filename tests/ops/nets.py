@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from math import prod
+from typing import Literal
 
 import numpy as np
 from hypothesis import strategies as st
 
-from freeml.ir.graph import Brought, Graph, Op
+from freeml.ir.graph import Brought, Graph
 from freeml.ir.types import Shape
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
@@ -36,6 +37,7 @@ from freeml.quant.quantize import format_from_range
 from freeml.quant.ranges import observe
 from ops.sketch import Sketch
 
+MODES: tuple[Literal["constant", "edge", "reflect", "wrap"], ...] = ("constant", "constant", "edge", "reflect", "wrap")
 LARGEST = 300
 """Elements of the largest value."""
 
@@ -91,7 +93,9 @@ def _is_map(sketch: Sketch, x: str) -> bool:
     return len(sketch.shape(x)) in (3, 4) and sketch.shape(x)[0] == 1
 
 
-def _window(draw: st.DrawFn, extents: Shape, *, padded: bool) -> tuple[tuple, tuple, tuple, tuple]:
+def _window(
+    draw: st.DrawFn, extents: Shape, *, padded: bool
+) -> tuple[Shape, Shape, Shape, tuple[tuple[int, int], ...]]:
     """(kernel, strides, dilations, pads) that fit the extents."""
     kernel, strides, dilations, pads = [], [], [], []
     for extent in extents:
@@ -132,11 +136,15 @@ def _pool(average: bool) -> Callable[[st.DrawFn, Sketch, str, list[str]], str | 
             kernel, strides, dilations, pads = extents, extents, (1,) * len(extents), ((0, 0),) * len(extents)
         elif shape == "apart":  # what a convolution takes in
             strides, dilations = tuple(max(pair) for pair in zip(kernel, strides, strict=True)), (1,) * len(extents)
-        common = {"kernel": kernel, "strides": strides, "dilations": dilations, "pads": pads}
         ceil = draw(st.booleans())
-        op: Op = MaxPool(**common, ceil_mode=ceil)
-        if average:
-            op = AveragePool(**common, ceil_mode=ceil, count_include_pad=draw(st.booleans()))
+        if not average:
+            return sketch.add(
+                MaxPool(kernel=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil), x
+            )
+        counted = draw(st.booleans())
+        op = AveragePool(
+            kernel=kernel, strides=strides, dilations=dilations, pads=pads, ceil_mode=ceil, count_include_pad=counted
+        )
         return sketch.add(op, x)
 
     return step
@@ -225,7 +233,7 @@ def _transpose(draw: st.DrawFn, sketch: Sketch, x: str, values: list[str]) -> st
 
 def _pad(draw: st.DrawFn, sketch: Sketch, x: str, values: list[str]) -> str | None:
     shape = sketch.shape(x)
-    mode = draw(st.sampled_from(("constant", "constant", "edge", "reflect", "wrap")))
+    mode = draw(st.sampled_from(MODES))
     pads = tuple((0, 0) if i == 0 else (draw(st.integers(0, 2)), draw(st.integers(0, 2))) for i in range(len(shape)))
     if not _fits(tuple(n + sum(p) for n, p in zip(shape, pads, strict=True))):
         return None
