@@ -28,6 +28,7 @@ CASES = (
         ceil_mode=1,
         count_include_pad=1,
     ),
+    pool("ceil-into-the-padding", (2, 4, 8), kernel_shape=[2, 2], strides=[4, 4], pads=[0, 0, 1, 1], ceil_mode=1),
     pool("dilated", (2, 8, 7), kernel_shape=[3, 2], dilations=[2, 3]),
     pool("dilated-padded", (2, 7, 6), kernel_shape=[2, 3], dilations=[3, 2], pads=[1, 1, 1, 2], strides=[2, 1]),
     pool(

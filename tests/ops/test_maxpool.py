@@ -18,6 +18,7 @@ CASES = (
     pool("asymmetric-pads", (2, 5, 4), kernel_shape=[3, 2], pads=[2, 0, 0, 1]),
     pool("ceil", (2, 6, 5), kernel_shape=[2, 2], strides=[2, 2], ceil_mode=1),
     pool("ceil-padded", (1, 7, 7), kernel_shape=[3, 3], strides=[2, 3], pads=[1, 1, 1, 1], ceil_mode=1),
+    pool("ceil-into-the-padding", (2, 4, 8), kernel_shape=[2, 2], strides=[4, 4], pads=[0, 0, 1, 1], ceil_mode=1),
     pool("dilated", (2, 8, 7), kernel_shape=[3, 2], dilations=[2, 3]),
     pool("dilated-padded", (2, 6, 6), kernel_shape=[2, 3], dilations=[3, 2], pads=[1, 1, 1, 2], strides=[2, 1]),
     pool("same-upper", (2, 6, 5), kernel_shape=[3, 3], strides=[2, 2], auto_pad="SAME_UPPER"),
