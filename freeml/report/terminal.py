@@ -25,6 +25,14 @@ if TYPE_CHECKING:
 Row = tuple[str, str, str]
 
 
+class _Console(Console):
+    """A console that leaves a reader who went away to the command line, which knows the exit status for it."""
+
+    def on_broken_pipe(self) -> None:
+        """Instead of leaving the process with status 1."""
+        raise BrokenPipeError
+
+
 def print_json(document: Mapping[str, Any]) -> None:
     """One JSON object and nothing else on standard output."""
     write(json.dumps(document, indent=2) + "\n")
@@ -41,7 +49,7 @@ def progress() -> Iterator[Callable[[str, float], None]]:
 
     Shown on standard error with the time left, where that is a terminal, and wiped away at the end.
     """
-    console = Console(stderr=True)
+    console = _Console(stderr=True)
     if not console.is_terminal:
         yield lambda step, share: None
         return
@@ -73,7 +81,7 @@ def line(text: str, style: str = "") -> None:
 
 def _show(item: Table | Text) -> None:
     # Rendered first and written by us: rich would answer a closed pipe by ending the process itself.
-    console = Console()
+    console = _Console()
     with console.capture() as captured:
         console.print(item, soft_wrap=isinstance(item, Text))
     write(captured.get())
