@@ -17,7 +17,7 @@ CODE_RESERVE_BYTES = 10 * 1024
 def far_addresses(graph: QGraph, board: Board, near_bytes: int, *, everything: bool = False) -> dict[str, int]:
     """Addresses of the weights that go far, by name. `near_bytes`: what would be near if nothing went far.
 
-    With `everything`, all weights that can go far do: for when the code turned out larger than the reserve.
+    With `everything`, all weights that can go far do, whether or not they fit near.
     """
     if board.far_nv is None:
         return {}

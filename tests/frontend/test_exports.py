@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import version_converter
 from onnx_models import build, compare, ints, kinds, node, normal
 
 from freeml.frontend.onnx_reader import import_model, import_onnx
 
-torch = pytest.importorskip("torch")
 nn = torch.nn
 
 NEWEST = onnx.defs.onnx_opset_version()
