@@ -5,8 +5,8 @@
 
 #include "fm_math.h"
 
-/* fm_dot_<x>_<w>: dot product of `count` pairs of activations and weights; the compiler of the net has proved that no sum
- * can overflow, and `_wide` ones sum in 64 bits.
+/* fm_dot_<x>_<w>: dot product of `count` pairs of activations and weights; the compiler of the net has proved that no
+ * sum can overflow, and `_wide` ones sum in 64 bits. A port may bring its own of those that sum in 32 bits.
  *
  * fm_dot_strided_<x>_<w>: the same over every `stride`-th element of both: one channel of a depthwise window. */
 #define FM_DEFINE_DOT(name, sum_t, x_t, w_t)                                                                           \
@@ -17,8 +17,9 @@
             sum += fm_mul16(*x++, *w++);                                                                               \
         }                                                                                                              \
         return sum;                                                                                                    \
-    }                                                                                                                  \
-                                                                                                                       \
+    }
+
+#define FM_DEFINE_DOT_STRIDED(name, sum_t, x_t, w_t)                                                                   \
     static inline sum_t fm_dot_strided_##name(const x_t *x, const w_t *w, size_t count, size_t stride)                 \
     {                                                                                                                  \
         sum_t sum = 0;                                                                                                 \
@@ -30,14 +31,26 @@
         return sum;                                                                                                    \
     }
 
+#ifndef FM_PORT_DOT
 FM_DEFINE_DOT(s8_s8, int32_t, int8_t, int8_t)
 FM_DEFINE_DOT(s16_s8, int32_t, int16_t, int8_t)
 FM_DEFINE_DOT(s8_s16, int32_t, int8_t, int16_t)
 FM_DEFINE_DOT(s16_s16, int32_t, int16_t, int16_t)
+#endif
+#ifndef FM_PORT_DOT_STRIDED
+FM_DEFINE_DOT_STRIDED(s8_s8, int32_t, int8_t, int8_t)
+FM_DEFINE_DOT_STRIDED(s16_s8, int32_t, int16_t, int8_t)
+FM_DEFINE_DOT_STRIDED(s8_s16, int32_t, int8_t, int16_t)
+FM_DEFINE_DOT_STRIDED(s16_s16, int32_t, int16_t, int16_t)
+#endif
 FM_DEFINE_DOT(s8_s8_wide, int64_t, int8_t, int8_t)
 FM_DEFINE_DOT(s16_s8_wide, int64_t, int16_t, int8_t)
 FM_DEFINE_DOT(s8_s16_wide, int64_t, int8_t, int16_t)
 FM_DEFINE_DOT(s16_s16_wide, int64_t, int16_t, int16_t)
+FM_DEFINE_DOT_STRIDED(s8_s8_wide, int64_t, int8_t, int8_t)
+FM_DEFINE_DOT_STRIDED(s16_s8_wide, int64_t, int16_t, int8_t)
+FM_DEFINE_DOT_STRIDED(s8_s16_wide, int64_t, int8_t, int16_t)
+FM_DEFINE_DOT_STRIDED(s16_s16_wide, int64_t, int16_t, int16_t)
 
 /* Where a window sits in a channels-last map. `channels` elements are taken from each pixel of `pixel` elements. */
 typedef struct fm_window {
@@ -51,8 +64,8 @@ typedef struct fm_window {
     size_t pixel;
 } fm_window;
 
-/* fm_gather_<x>: copy the window whose first tap is at row y, column x (they may lie outside the map) to `patch`, row by
- * row; taps outside become `pad`. */
+/* fm_gather_<x>: copy the window whose first tap is at row y, column x (they may lie outside the map) to `patch`, row
+ * by row; taps outside become `pad`. */
 #define FM_DEFINE_GATHER(name, x_t)                                                                                    \
     static inline x_t *fm_fill_##name(x_t *to, x_t value, size_t count)                                                \
     {                                                                                                                  \

@@ -2,6 +2,7 @@
 #ifndef FM_PORT_BOARD_H
 #define FM_PORT_BOARD_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "msp430fr5994.h"
@@ -10,8 +11,22 @@
 #define FM_WEIGHTS __attribute__((section(".fm_weights")))
 #define FM_FAR(n) __attribute__((section(".fm_far." #n), aligned(2), used))
 
+/* Dot products in dot.S. */
+#define FM_PORT_DOT
+#define FM_PORT_DOT_STRIDED
+int32_t fm_dot_s8_s8(const int8_t *x, const int8_t *w, size_t count);
+int32_t fm_dot_s16_s8(const int16_t *x, const int8_t *w, size_t count);
+int32_t fm_dot_s8_s16(const int8_t *x, const int16_t *w, size_t count);
+int32_t fm_dot_s16_s16(const int16_t *x, const int16_t *w, size_t count);
+int32_t fm_dot_strided_s8_s8(const int8_t *x, const int8_t *w, size_t count, size_t stride);
+int32_t fm_dot_strided_s16_s8(const int16_t *x, const int8_t *w, size_t count, size_t stride);
+int32_t fm_dot_strided_s8_s16(const int8_t *x, const int16_t *w, size_t count, size_t stride);
+int32_t fm_dot_strided_s16_s16(const int16_t *x, const int16_t *w, size_t count, size_t stride);
+
 /* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready five cycles after OP2H was written
- * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"). */
+ * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"): four NOPs and the cycles that the
+ * quickest read, through a pointer, takes before it reads. A compiler that keeps the register's address does read that
+ * way. */
 #define FM_PORT_MULHI
 static inline int32_t fm_mulhi(int32_t a, int32_t b)
 {
@@ -26,7 +41,7 @@ static inline int32_t fm_mulhi(int32_t a, int32_t b)
     MPYS32H = x.half[1];
     OP2L = y.half[0];
     OP2H = y.half[1];
-    __asm__ volatile("nop\n\tnop\n\tnop");
+    __asm__ volatile("nop\n\tnop\n\tnop\n\tnop");
     high.half[0] = RES2;
     high.half[1] = RES3;
     return high.whole;

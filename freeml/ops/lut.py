@@ -140,7 +140,11 @@ class QTable(LoweredOp):
         """Template table.c.j2."""
         x, y = c.inputs[0].type, c.outputs[0]
         view = TableView(
-            table=c.table("table"), low=self.low, high=self.high, clamps=self.low > x.qmin or self.high < x.qmax
+            table=c.table("table"),
+            index="uint8_t" if len(self.values) <= 256 else "uint16_t",
+            low=self.low,
+            high=self.high,
+            clamps=self.low > x.qmin or self.high < x.qmax,
         )
         tables = (CArray(suffix="table", ctype=y.ctype, values=self.values),)
         return Kernel(template="table", inputs=c.inputs, outputs=c.outputs, view=view, tables=tables, elementwise=True)
@@ -148,9 +152,10 @@ class QTable(LoweredOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TableView:
-    """Values of codegen_templates/ops/table.c.j2."""
+    """Values of codegen_templates/ops/table.c.j2; `index` is the C type that holds every index."""
 
     table: str
+    index: str
     low: int
     high: int
     clamps: bool
