@@ -30,7 +30,7 @@ def doubled(shape: tuple[int | str, ...], *, op: str = "Add", dtype: int = Tenso
 @pytest.mark.parametrize("given", [(5, 3), (5, 1, 3)])
 def test_run_onnx_batches_or_not(shape: tuple[int | str, ...], given: tuple[int, ...]) -> None:
     x = np.arange(15, dtype=np.float64).reshape(given)
-    found = run_onnx(doubled(shape), {"x": x})["y"]
+    found = run_onnx(doubled(shape), {"x": x}, batch=2)["y"]
     assert found.shape == (5, 1, 3)
     np.testing.assert_array_equal(found, 2 * x.reshape(5, 1, 3))
 
@@ -39,7 +39,39 @@ def test_run_onnx_reads_a_file_in_several_batches(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(doubled(("n", 2), dtype=TensorProto.DOUBLE))
     x = np.random.default_rng(0).normal(size=(300, 2))
-    np.testing.assert_array_equal(run_onnx(path, {"x": x})["y"][:, 0], 2 * x)
+    np.testing.assert_array_equal(run_onnx(path, {"x": x}, batch=128)["y"][:, 0], 2 * x)
+
+
+def test_run_onnx_keeps_samples_apart() -> None:
+    """Operators across the batch axis see one sample, as on a board."""
+    graph = helper.make_graph(
+        [helper.make_node("Softmax", ["x"], ["y"], axis=0)],
+        "net",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ("n", 3))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ("n", 3))],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    x = np.random.default_rng(0).normal(size=(5, 3))
+    np.testing.assert_array_equal(run_onnx(model.SerializeToString(), {"x": x})["y"], np.ones((5, 1, 3)))
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.INT64, TensorProto.UINT8, TensorProto.BOOL])
+def test_run_onnx_feeds_zeros_to_idle_inputs(dtype: int) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("Neg", ["x"], ["y"])],
+        "net",
+        [
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 3)),
+            helper.make_tensor_value_info("idle", dtype, ("n", 2)),
+        ],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, (1, 3))],
+    )
+    opsets = [helper.make_opsetid("", 17)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8).SerializeToString()
+    x = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    np.testing.assert_array_equal(run_onnx(model, {"x": x}, idle=("idle",))["y"][:, 0], -x)
+    with pytest.raises(OnnxRunError, match="input idle: expected an array for it"):
+        run_onnx(model, {"x": x})
 
 
 @pytest.mark.parametrize(
@@ -72,7 +104,7 @@ def test_run_onnx_refuses_a_batch_that_is_none() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     with pytest.raises(OnnxRunError, match="output y: expected 2 samples"):
-        run_onnx(model.SerializeToString(), {"x": np.zeros((2, 3))})
+        run_onnx(model.SerializeToString(), {"x": np.zeros((2, 3))}, batch=2)
 
 
 def test_run_onnx_without_onnxruntime(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,6 @@
+#include "format1.h"
+
+FORMS(ADD);
+FORMS(ADDC);
+FORMS(XOR);
+FORMS(AND);

@@ -1,0 +1,5 @@
+#include "format1.h"
+
+FORMS(SUB);
+FORMS(SUBC);
+FORMS(CMP);
