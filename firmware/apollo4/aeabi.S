@@ -1,5 +1,6 @@
 /* The 64-bit divisions return two 64-bit numbers in four registers, which C cannot say: operands and results travel
- * through the stack. For LLVM only; GCC has them in libgcc. Each notes its frame in .stack_sizes, as LLVM does for C. */
+ * through the stack. For LLVM only; GCC has them in libgcc. Each notes its frame in .stack_sizes, as LLVM does for
+ * C. */
 #ifdef __clang__
         .syntax unified
         .thumb

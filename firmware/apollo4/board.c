@@ -2,9 +2,15 @@
  * TCM powered and the watchdog stopped, so little is left to do. */
 #include "apollo4.h"
 #include "fm_board.h"
+#include "fm_nv.h"
 
-/* MRAM takes no plain stores, so the status lives in TCM, which keeps it as long as the supply lasts. */
-volatile uint16_t fm_board_status;
+/* Kept in MRAM, so that it can still be read after the supply was lost: a whole granule, the status in its first
+ * halfword. Written by fm_nv_write alone. */
+static struct {
+    uint16_t status;
+    uint16_t unused[FM_NV_GRANULE / 2 - 1];
+} status_record FM_NV;
+extern volatile uint16_t fm_board_status __attribute__((alias("status_record")));
 
 /* Set by the linker script; all are multiples of four. */
 extern uint32_t fm_data_start[];
@@ -36,7 +42,8 @@ void fm_board_init(void)
 
 void fm_board_report(uint16_t status)
 {
-    fm_board_status = status;
+    const uint16_t record[sizeof status_record / 2u] = {status};
+    fm_nv_write(&status_record, record, sizeof record);
 }
 
 /* The console is trace port 0 (SWO). Without a probe that enabled it, characters are dropped. */

@@ -1,6 +1,6 @@
 # How each compiler makes code for the Apollo4.
 BOARD_SCRIPT := board/apollo4.ld
-CC_gcc := $(or $(wildcard $(FREEML_ARM_GCC)/bin/arm-none-eabi-gcc),arm-none-eabi-gcc)
+CC_gcc = $(call installed,$(FREEML_ARM_GCC),arm-none-eabi-gcc)
 BOARD_ARM := -mcpu=cortex-m4 -mthumb -mfloat-abi=hard -mfpu=fpv4-sp-d16
 
 BOARD_CFLAGS_zig := -target thumb-freestanding-eabihf -mcpu=cortex_m4

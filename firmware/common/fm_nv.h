@@ -1,0 +1,25 @@
+/* Non-volatile memory behind the port. It is read by plain loads; it is written by this one function, whatever the
+ * board does to program it. A granule is what the board writes at once: a power failure leaves it as it was or as it
+ * was to be, and granules are written in ascending order, so that a cut leaves some number of the first ones
+ * written. */
+#ifndef FM_NV_H
+#define FM_NV_H
+
+#include <stddef.h>
+
+#include "fm_port.h"
+
+/* Bytes of a granule. A board whose granule is larger than a 16-bit word says so in its fm_port_board.h. */
+#ifndef FM_NV_GRANULE
+#define FM_NV_GRANULE 2
+#endif
+
+/* Attributes of an object in non-volatile memory: placed, aligned, never initialised. Its size should be a multiple of
+ * the granule, or the linker may put something else into its last one. */
+#define FM_NV __attribute__((section(".fm_nv"), aligned(FM_NV_GRANULE)))
+
+/* Copies `size` bytes to `nv`, both multiples of the granule. `from` is at an even address in any memory and does not
+ * overlap the target. Returns when the bytes are there for good. */
+void fm_nv_write(void *nv, const void *from, size_t size);
+
+#endif
