@@ -58,7 +58,13 @@ def run(target: str, out: Path) -> tuple[Artifact, Verification]:
 def disagreements(report: dict[str, Any], found: Verification) -> list[str]:
     """What is not as it must be, in words; empty when all is well."""
     accuracy, problems = report["accuracy"], []
-    problems += [f"the C differs from the reference: {terminal.mismatch_text(m)}" for m in found.first_mismatches]
+    problems += [
+        f"the reference and the {executor}: {terminal.mismatch_text(mismatch)}"
+        for executor, mismatches in found.first_mismatches.items()
+        for mismatch in mismatches
+    ]
+    if not found.board_samples:
+        problems.append("the firmware did not run on its board: " + "; ".join(found.notes))
     if found.accuracy["reference"] != accuracy["quantized"] or found.samples != accuracy["samples"]:
         problems.append("the accuracy of the report is not the one measured by verify")
     lost = 100 * (accuracy["float"] - accuracy["quantized"])
@@ -89,8 +95,10 @@ def show(report: dict[str, Any], found: Verification, seconds: float) -> None:
     rows = [
         ("accuracy, float", terminal.percent(accuracy["float"]), f"onnxruntime: {ort[ORT_FLOAT]}"),
         ("accuracy, int8", terminal.percent(accuracy["quantized"]), f"onnxruntime: {ort[ORT_QUANTIZED]}"),
-        ("mismatches, C against reference", f"{found.mismatches:,}",
+        ("mismatches, C against reference", f"{sum(m.count for m in found.first_mismatches['host']):,}",
          f"{found.layers} layers, {found.bytes * found.samples:,} B compared"),
+        ("mismatches, board against reference", f"{sum(m.count for m in found.first_mismatches.get('board', ())):,}",
+         f"{found.board_samples:,} samples"),
         ("weights", f"{size['weights']:,} B", f"{report['params']:,} parameters"),
         ("RAM, stack included", f"{size['sram']:,} B", of(size["sram"], limits["sram"])),
         ("NV: activations", f"{size['nv']:,} B", ""),

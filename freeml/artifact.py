@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import numpy as np
-
 from freeml.codegen.emit import firmware_files
-from freeml.errors import ArtifactError, OutputFolderError
+from freeml.data import check_samples
+from freeml.errors import ArtifactError, DataError, OutputFolderError
 from freeml.ir.graph import QGraph
 from freeml.ir.serialize import from_json, to_json
 from freeml.ir.types import Array
@@ -28,6 +27,8 @@ from freeml.toolchains import build_host, find_host
 REPORT = "report.json"
 GRAPH = "model.graph.json"
 GENERATOR = "freeml"
+MADE_THERE = ("build", "firmware.elf", "host_model")
+"""What `freeml build` and the emitted Makefile put into the folder."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,21 +52,21 @@ class Artifact:
     report: Mapping[str, Any]
 
     def quantized_inputs(self, x: Array | Mapping[str, Array]) -> dict[str, Array]:
-        """Real inputs (samples, *shape without batch) as integers in the net's input formats, (samples, *shape)."""
+        """Real inputs (samples, *shape without batch) as integers in the net's input formats, (samples, *shape).
+
+        Raises DataError for what is no array of finite numbers of that shape, or not as many samples for every input.
+        """
         arrays = x if isinstance(x, Mapping) else {self.graph.inputs[0]: x}
         missing = [name for name in self.graph.inputs if name not in arrays]
         if missing:
-            raise ArtifactError(f"expected an array for every input, found none for {', '.join(missing)}")
-        result = {}
-        for name in self.graph.inputs:
-            type_ = self.graph.types[name]
-            array = np.asarray(arrays[name])
-            if array.shape[1:] not in (type_.shape, type_.shape[1:]):
-                raise ArtifactError(
-                    f"input {name}: expected samples of shape {type_.shape[1:]}, found {array.shape[1:]}"
-                )
-            result[name] = quantize_input(array.reshape(array.shape[0], *type_.shape), type_)
-        return result
+            raise DataError(f"expected an array for every input, found none for {', '.join(missing)}")
+        types = {name: self.graph.types[name] for name in self.graph.inputs}
+        real = {name: check_samples(arrays[name], type_.shape, f"input {name}") for name, type_ in types.items()}
+        counts = {name: len(array) for name, array in real.items()}
+        if len(set(counts.values())) > 1:
+            found = ", ".join(f"{count} for {name}" for name, count in counts.items())
+            raise DataError(f"expected as many samples for every input, found {found}")
+        return {name: quantize_input(array, types[name]) for name, array in real.items()}
 
     def reference(self, x: Array | Mapping[str, Array], *, intermediates: bool = False) -> Run:
         """The numpy integer reference. x: (samples, *shape), real numbers in the model's own domain."""
@@ -98,7 +99,7 @@ class Artifact:
     def write(self, folder: Path) -> None:
         """Write the artifact to `folder`, in one step: a failure leaves what was there as it was.
 
-        Raises OutputFolderError when the folder is not empty and not one of ours, or cannot be written.
+        Raises OutputFolderError when the folder holds anything that freeml did not write, or cannot be written.
         """
         check_output_folder(folder)
         try:
@@ -142,32 +143,52 @@ def write_files(files: Mapping[str, bytes], folder: Path) -> None:
 
 
 def check_output_folder(folder: Path) -> None:
-    """Raise OutputFolderError unless `folder` is absent, empty, or an earlier artifact."""
+    """Raise OutputFolderError unless `folder` is absent, empty, or holds an earlier artifact and nothing else."""
     try:
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             raise OutputFolderError(
                 f"{folder}: expected a folder to write to, found a file or a link; choose another --out"
             )
-        if not folder.exists() or not any(folder.iterdir()) or _is_artifact(folder):
+        if not folder.exists():
             return
+        stranger = next(_strangers(folder, set(_written(folder) or ())), None)
     except OSError as error:
         raise OutputFolderError(f"{folder}: cannot be looked into: {error.strerror}; choose another --out") from error
-    raise OutputFolderError(
-        f"{folder}: expected an empty folder or an earlier result of freeml, found other files; choose another --out"
-    )
+    if stranger is not None:
+        raise OutputFolderError(
+            f"{folder}: expected an empty folder or an earlier result of freeml and nothing else, found {stranger}; "
+            "choose another --out"
+        )
 
 
-def _is_artifact(folder: Path) -> bool:
+def _written(folder: Path) -> list[str] | None:
+    """The files of the artifact in a folder, as its report lists them; None when there is no report of ours."""
     try:
-        generator = json.loads((folder / REPORT).read_text(encoding="utf-8"))["generator"]
+        report = json.loads((folder / REPORT).read_text(encoding="utf-8"))
+        generator, files = report["generator"], report["files"]
     except (OSError, ValueError, KeyError, TypeError):
-        return False
-    return isinstance(generator, str) and generator.split(" ")[0] == GENERATOR
+        return None
+    if not isinstance(generator, str) or generator.split(" ")[0] != GENERATOR or not isinstance(files, list):
+        return None
+    paths = [PurePosixPath(str(name)) for name in files]
+    inside = not any(path.is_absolute() or ".." in path.parts for path in paths)
+    return [path.as_posix() for path in paths] if inside else None
+
+
+def _strangers(folder: Path, written: Set[str]) -> Iterator[str]:
+    """Paths below a folder, files and links, that freeml did not write. Folders alone hold nothing to lose."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name.as_posix() not in written and not (written and name.parts[0] in MADE_THERE):
+            yield name.as_posix()
 
 
 def load(folder: Path) -> Artifact:
     """Read an artifact back. Raises ArtifactError when the folder is not one, not whole, or has another graph now."""
-    if not _is_artifact(folder):
+    written = _written(folder)
+    if written is None:
         raise ArtifactError(
             f"{folder}: expected a folder written by freeml compile, found no report.json of freeml there"
         )
@@ -178,11 +199,7 @@ def load(folder: Path) -> Artifact:
             raise ArtifactError(f"{folder}: {GRAPH} was changed after it was written; compile the model anew")
         graph = from_json(stored.decode("utf-8"), INTEGER_CLASSES)
         board = get_board(report["target"])
-        files = {
-            path.relative_to(folder).as_posix(): path.read_bytes()
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.relative_to(folder).parts[0] != "build"
-        }
+        files = {name: (folder / name).read_bytes() for name in sorted(written) if (folder / name).is_file()}
     except (OSError, ValueError, KeyError) as error:
         raise ArtifactError(f"{folder}: the artifact is not whole ({error}); compile the model anew") from error
     for name in ("model.c", "weights.c", "host/batch.c"):
@@ -192,12 +209,24 @@ def load(folder: Path) -> Artifact:
 
 
 def artifact_files(
-    generated: Mapping[str, str], graph: QGraph, board: Board, report: str, extra: Mapping[str, bytes]
+    generated: Mapping[str, str], graph: QGraph, board: Board, report: Mapping[str, Any], extra: Mapping[str, bytes]
 ) -> dict[str, bytes]:
-    """All files of a firmware folder by path."""
+    """All files of a firmware folder by path. The report also lists them, so that freeml knows its own later."""
     files = {name: text.encode("utf-8") for name, text in generated.items()}
     files.update(firmware_files(board.name))
     files.update(extra)
     files[GRAPH] = to_json(graph).encode("utf-8")
-    files[REPORT] = report.encode("utf-8")
+    document = {**report, "files": sorted((*files, REPORT))}
+    files[REPORT] = (json.dumps(document, indent=2) + "\n").encode("utf-8")
     return dict(sorted(files.items()))
+
+
+def flashed_image(folder: Path) -> Path:
+    """The ELF file that goes to the board: that of the last `freeml build`, else the one that the compile made.
+
+    Raises ArtifactError when there is neither.
+    """
+    for name in ("build/firmware.elf", "firmware.elf"):
+        if (folder / name).is_file():
+            return folder / name
+    raise ArtifactError(f"{folder}: expected an image firmware.elf, found none; run freeml build {folder}")

@@ -3,8 +3,9 @@
 Exit status: 0 done; 1 `verify` found the C to disagree with the reference; 2 wrong usage or bad input; 70 an error of
 freeml's own; 130 interrupted; 141 whoever read the output has gone. Nothing heavy is imported before a command runs.
 
-With `--json` standard output holds exactly one object. An error is `{"error": message, "kind": class}` (`problems`
-lists all of them where a model is not supported); the message goes to standard error as well.
+With `--json` standard output holds exactly one object. An error is `{"error": message, "kind": class}`, with `problems`
+where a model is not supported and `fits`, `bytes`, `limits` and `overflow` where it does not fit; the message goes to
+standard error as well.
 """
 
 from __future__ import annotations
@@ -13,16 +14,20 @@ import json
 import os
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
 from freeml.commands.build import build_command
 from freeml.commands.compile import compile_command
+from freeml.commands.device import device_command
+from freeml.commands.flash import flash_command
 from freeml.commands.inspect import inspect_command
+from freeml.commands.profile import profile_command
+from freeml.commands.run import run_command
 from freeml.commands.verify import verify_command
-from freeml.errors import FreemlError, UnsupportedModelError
+from freeml.errors import FreemlError
 from freeml.version import VERSION
 
 USAGE, INTERNAL, INTERRUPTED, BROKEN_PIPE = 2, 70, 130, 141
@@ -72,8 +77,7 @@ def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
         error.show()
         return _fail(error.format_message(), "UsageError", error.exit_code, as_json=as_json, show=False)
     except FreemlError as error:
-        problems = error.problems if isinstance(error, UnsupportedModelError) else ()
-        return _fail(str(error), type(error).__name__, error.exit_code, as_json=as_json, problems=problems)
+        return _fail(str(error), type(error).__name__, error.exit_code, as_json=as_json, details=error.details)
     except (click.Abort, KeyboardInterrupt):
         return _fail("interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
@@ -88,16 +92,14 @@ def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
 
 
 def _fail(
-    message: str, kind: str, status: int, *, as_json: bool, show: bool = True, problems: Sequence[str] = ()
+    message: str, kind: str, status: int, *, as_json: bool, show: bool = True, details: Mapping[str, object] = {}
 ) -> int:
     """Show an error in words, and as JSON where that was asked for. Called while the exception is handled."""
     if os.environ.get(TRACEBACK):
         traceback.print_exc()
     if show:
         click.echo(f"error: {message}", err=True)
-    document: dict[str, object] = {"error": message, "kind": kind}
-    if problems:
-        document["problems"] = list(problems)
+    document: dict[str, object] = {"error": message, "kind": kind, **details}
     try:
         if as_json:
             print(json.dumps(document, indent=2))
@@ -121,6 +123,7 @@ def main() -> None:
     freeml inspect model.onnx                      what is in it, would it fit
     freeml compile model.onnx --data data.npz      a folder of C, sizes and accuracy
     freeml verify model-msp430 --data data.npz     every byte against the reference
+    freeml profile model-msp430                    cycles and energy of every layer
 
     Each command explains itself: freeml compile --help.
     """
@@ -130,7 +133,11 @@ def main() -> None:
             reconfigure(errors="backslashreplace")
 
 
-for command in (inspect_command, compile_command, build_command, verify_command):
+COMMANDS = (
+    inspect_command, compile_command, build_command, verify_command, run_command, profile_command, flash_command,
+    device_command,
+)  # fmt: skip
+for command in COMMANDS:
     main.add_command(command)
 
 

@@ -92,6 +92,21 @@ def _part(path: str, arrays: Mapping[str, Array], part: str, input_shape: Shape)
     return Part(x=x, y=_labels(path, f"y_{part}", y, len(x)), labels=labels)
 
 
+def check_samples(x: object, input_shape: Shape, what: str) -> Array:
+    """What a caller hands over for an input, as float32 of shape (n, *input_shape); raises DataError.
+
+    A single sample may come without its leading axis.
+    """
+    try:
+        array = np.asarray(x)
+    except ValueError as error:  # rows of several lengths
+        raise DataError(f"{what}: expected an array of numbers, found something else ({error})") from None
+    if array.shape == input_shape[1:]:
+        array = array[np.newaxis]
+    checked = check_inputs(array, input_shape, what)
+    return checked.reshape(len(checked), *input_shape)
+
+
 def check_inputs(x: Array, input_shape: Shape, what: str) -> Array:
     """Samples as float32 of shape (n, *input_shape[1:]); raises DataError."""
     if x.dtype.kind not in "fiub":
@@ -131,7 +146,7 @@ def check_label_range(part: Part, classes: int, what: str) -> None:
     low, high = int(part.y.min()), int(part.y.max())
     if low < 0 or high >= classes:
         raise DataError(
-            f"{what}: expected labels 0..{classes - 1} (the model has {classes} outputs), "
+            f"{what}: expected labels 0..{classes - 1} (the model tells {classes} classes apart), "
             f"found {low if low < 0 else high}"
         )
 

@@ -6,13 +6,21 @@ and a way out; where it belongs to a node of the graph it names that node.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 
 class FreemlError(Exception):
-    """Base of all user-facing errors; `exit_code` is the process exit status of the command line tool."""
+    """Base of all user-facing errors.
+
+    `exit_code` is the process exit status of the command line tool; `details` are figures (plain JSON values) that go
+    into the object that `--json` prints.
+    """
 
     exit_code = 2
+
+    def __init__(self, message: str, details: Mapping[str, object] | None = None) -> None:
+        super().__init__(message)
+        self.details: Mapping[str, object] = details or {}
 
 
 class ModelFileError(FreemlError):
@@ -27,7 +35,8 @@ class UnsupportedModelError(FreemlError):
         count = len(self.problems)
         noun = "problem" if count == 1 else "problems"
         super().__init__(
-            f"the model cannot be compiled: {count} {noun}\n" + "\n".join(f"  - {p}" for p in self.problems)
+            f"the model cannot be compiled: {count} {noun}\n" + "\n".join(f"  - {p}" for p in self.problems),
+            {"problems": list(self.problems)},
         )
 
 
@@ -44,7 +53,24 @@ class QuantizationError(FreemlError):
 
 
 class DoesNotFitError(FreemlError):
-    """The net does not fit the board; the message holds the byte table and the largest contributors."""
+    """The net does not fit the board; the message holds the byte table and the largest contributors.
+
+    `details` holds `fits` (false), `bytes` and `limits` as a report has them, None for what only a build tells, and
+    `overflow`: by how many bytes which memory of the linker script is too small, where the linker said so.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        bytes_: Mapping[str, int | None],
+        limits: Mapping[str, int],
+        overflow: Mapping[str, int] | None = None,
+    ) -> None:
+        self.overflow = dict(overflow or {})
+        super().__init__(
+            message, {"fits": False, "bytes": dict(bytes_), "limits": dict(limits), "overflow": self.overflow}
+        )
 
 
 class ToolchainError(FreemlError):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from freeml.artifact import write_files
@@ -12,29 +13,44 @@ from freeml.codegen.emit import firmware_files
 from freeml.codegen.program import CProgram
 from freeml.errors import DoesNotFitError, ToolchainError
 from freeml.ir.types import element_count
+from freeml.plan.placement import CODE_RESERVE_BYTES
 from freeml.report.figures import Bytes, Limits
-from freeml.targets import Board
-from freeml.toolchains import BuildResult, build, find
+from freeml.targets import Board, Compiler
+from freeml.toolchains import OPTIMISE, BuildResult, build, find
 
 LARGEST = 5
-OPTIMISE = "-Os"
-LINKER_OVERFLOW = ("will not fit in region", "overflowed by", "overflows by")
-"""What lld and GNU ld say when a memory is too small."""
+FAR_ROW_CODE_BYTES = 64
+"""About what the code of a layer grows by when its weights go far."""
+
+LINKER_OVERFLOW = re.compile(r"region [`'](\w+)'.{0,3}overflowed by (\d+) bytes")
+"""What lld and GNU ld say when a memory is too small. lld says it of every section from the first one too many on."""
+
+STACK_OVERFLOW = re.compile(r"less than \d+ bytes of \w+ are left for the stack")
+"""What the boards' linker scripts say when variables leave no room."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Measured:
-    """A built firmware: the image, its sizes and the board's limits."""
+    """A built firmware that fits its board: what the build gave, its bytes and the board's limits."""
 
-    elf: bytes
-    toolchain: str
+    result: BuildResult
     bytes: Bytes
     limits: Limits
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fitted:
+    """A firmware made to fit: the program, the generated files, the image, its bytes, and whether it holds vectors."""
+
+    program: CProgram
+    generated: Mapping[str, str]
+    elf: bytes
+    measured: Measured
+    with_vectors: bool
+
+
 def estimated_excess(program: CProgram, board: Board) -> str | None:
     """Why constants and arena alone exceed a memory, whatever the code takes; None when they do not."""
-    in_nv = program.arena_bytes if board.activations == "nv" else 0
     in_sram = program.scratch_bytes + (0 if board.activations == "nv" else program.arena_bytes)
     longest = 2 ** (board.int_bits - 1) - 1
     for layer in program.layers:
@@ -46,7 +62,7 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
                     f"layer {layer.name} runs {max(loops):,} steps in one loop, and an int of {board.int_bits} bits "
                     f"counts to {longest:,}"
                 )
-    near = sum(d.size_bytes for d in program.near_data) + in_nv
+    near = near_bytes(program, board)
     if near > board.near_nv.size_bytes:
         return f"weights and activations take {near:,} of {board.near_nv.size_bytes:,} bytes of {board.near_nv.name}"
     if in_sram > board.sram_bytes:
@@ -54,9 +70,18 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
     return None
 
 
-def does_not_fit(reason: str, program: CProgram, board: Board, built: Bytes | None = None) -> DoesNotFitError:
-    """The error with the byte table and the largest contributors."""
+def does_not_fit(
+    reason: str,
+    program: CProgram,
+    board: Board,
+    *,
+    vectors: int,
+    built: Bytes | None = None,
+    overflow: Mapping[str, int] | None = None,
+) -> DoesNotFitError:
+    """The error with the byte table and the largest contributors. `vectors` are the bytes of the test vectors."""
     rows = [("weights", program.weight_bytes), ("activations", program.arena_bytes), ("scratch", program.scratch_bytes)]
+    rows += [("test vectors", vectors)] if vectors else []
     if built is not None:
         rows += [("code", built.code), ("stack (estimate)", built.stack)]
     by_layer: dict[str, int] = {}
@@ -69,8 +94,67 @@ def does_not_fit(reason: str, program: CProgram, board: Board, built: Bytes | No
     largest = "\n".join(f"  {name:<40}{size:>10,} bytes" for name, size in contributors[:LARGEST])
     return DoesNotFitError(
         f"the net does not fit {board.title}: {reason}\n{table}\nlargest contributors:\n{largest}\n"
-        "use fewer channels in the largest layers, or a larger board (--target)"
+        "use fewer channels in the largest layers, or a larger board (--target)",
+        bytes_=asdict(built) if built is not None else planned_bytes(program, board, vectors),
+        limits=asdict(board_limits(board)),
+        overflow=overflow,
     )
+
+
+def planned_bytes(program: CProgram, board: Board, vectors: int) -> dict[str, int | None]:
+    """The figures of `Bytes` before a build; None for what only a build tells."""
+    in_nv = program.arena_bytes if board.activations == "nv" else 0
+    return {
+        "weights": program.weight_bytes, "code": None, "vectors": vectors, "flash": None, "sram": None, "stack": None,
+        "scratch": program.scratch_bytes, "nv": in_nv,
+    }  # fmt: skip
+
+
+def build_to_fit(
+    attempt: Callable[[int, bool], tuple[CProgram, Mapping[str, str]]], board: Board, toolchain: str | None
+) -> Fitted:
+    """Build the firmware; where the near memory is too small, again with more weights far, at last without vectors.
+
+    `attempt` gives the program and the generated files, with so many bytes of near memory kept for code, and with or
+    without test vectors. Each attempt takes less near memory than the one before. Raises DoesNotFitError.
+    """
+    reserve, with_vectors = CODE_RESERVE_BYTES, True
+    program, generated = attempt(reserve, with_vectors)
+    while True:
+        vectors = vector_bytes(program) if with_vectors else 0
+        with tempfile.TemporaryDirectory(prefix="freeml-fit-") as place:
+            folder = Path(place) / "source"
+            write_files({name: text.encode("utf-8") for name, text in generated.items()}, folder)
+            write_files(firmware_files(board.name), folder)
+            elf = Path(place) / "firmware.elf"
+            try:
+                measured = measure(folder, elf, program, board, toolchain, far=program.far_symbols, vectors=vectors)
+            except DoesNotFitError as error:
+                if set(error.overflow) != {board.near_nv.name}:
+                    raise
+                excess = error.overflow[board.near_nv.name]
+                # what code and vectors took, and what they will when one more layer or all others fetch their rows
+                code = board.near_nv.size_bytes + excess - near_bytes(program, board)
+                reserve = code + FAR_ROW_CODE_BYTES * (1 + len(program.far_data))
+                roomier, files = attempt(reserve, with_vectors)
+                if near_bytes(roomier, board) < near_bytes(program, board):
+                    program, generated = roomier, files
+                elif with_vectors and excess <= vectors:
+                    with_vectors = False
+                    generated = attempt(reserve, with_vectors)[1]
+                else:
+                    raise
+            else:
+                return Fitted(
+                    program=program, generated=generated, elf=elf.read_bytes(), measured=measured,
+                    with_vectors=with_vectors,
+                )  # fmt: skip
+
+
+def near_bytes(program: CProgram, board: Board) -> int:
+    """Bytes of constants and activations in near memory."""
+    in_nv = program.arena_bytes if board.activations == "nv" else 0
+    return sum(d.size_bytes for d in program.near_data) + in_nv
 
 
 def build_firmware(files: Mapping[str, bytes], board: Board, toolchain: str | None, elf: Path) -> BuildResult:
@@ -80,34 +164,77 @@ def build_firmware(files: Mapping[str, bytes], board: Board, toolchain: str | No
         return build(find(board, toolchain), board, Path(folder), elf, optimise=OPTIMISE)
 
 
-def measure(generated: Mapping[str, str], program: CProgram, board: Board, toolchain: str | None) -> Measured:
-    """Build the firmware and account for every byte. Raises DoesNotFitError before building when it cannot fit."""
+def measure(
+    folder: Path,
+    elf: Path,
+    program: CProgram,
+    board: Board,
+    toolchain: str | None,
+    *,
+    far: Mapping[str, int],
+    vectors: int,
+) -> Measured:
+    """Build the firmware folder of `program` and hold every byte to the board's limits.
+
+    `far` are the addresses that its code reads far constants from, `vectors` the bytes of its test vectors. Raises
+    DoesNotFitError, before building when it cannot fit, and ToolchainError for what else keeps it from being built.
+    """
     excess = estimated_excess(program, board)
     if excess is not None:
-        raise does_not_fit(excess, program, board)
-    files = {name: text.encode("utf-8") for name, text in generated.items()}
-    files.update(firmware_files(board.name))
-    with tempfile.TemporaryDirectory(prefix="freeml-fit-") as folder:
-        elf = Path(folder) / "firmware.elf"
-        try:
-            result = build_firmware(files, board, toolchain, elf)
-        except ToolchainError as error:
-            if any(words in str(error) for words in LINKER_OVERFLOW):
-                raise does_not_fit("code and constants exceed a memory when linked", program, board) from error
+        raise does_not_fit(excess, program, board, vectors=vectors)
+    compiler = find(board, toolchain)
+    check_objects(program, board, next(c for c in board.compilers if c.kind == compiler.kind))
+    try:
+        result = build(compiler, board, folder, elf, optimise=OPTIMISE)
+    except ToolchainError as error:
+        overflow = linker_overflow(str(error))
+        stack = STACK_OVERFLOW.search(str(error))
+        if not overflow and not stack:
             raise
-        check_far(elf, program)
-        image = elf.read_bytes()
-    return Measured(elf=image, toolchain=result.toolchain, bytes=account(result, program), limits=board_limits(board))
+        reasons = [f"{name} overflows by {size:,} bytes when linked" for name, size in overflow.items()]
+        reasons += [stack.group()] if stack else []
+        raise does_not_fit("; ".join(reasons), program, board, vectors=vectors, overflow=overflow) from error
+    found, limits = account(result, scratch=program.scratch_bytes, vectors=vectors), board_limits(board)
+    for what, need, limit in (
+        ("image and persistent data", found.flash + found.nv, limits.flash),
+        ("variables and stack", found.sram, limits.sram),
+    ):
+        if need > limit:
+            reason = f"{what} take {need:,} of {limit:,} bytes when built by {compiler.kind}"
+            raise does_not_fit(reason, program, board, vectors=vectors, built=found)
+    check_far(elf, far)
+    return Measured(result=result, bytes=found, limits=limits)
 
 
-def check_far(elf: Path, program: CProgram) -> None:
+def linker_overflow(message: str) -> dict[str, int]:
+    """By how many bytes which memory is too small, from a linker's complaint."""
+    found: dict[str, int] = {}
+    for region, size in LINKER_OVERFLOW.findall(message):
+        found[region] = max(int(size), found.get(region, 0))
+    return found
+
+
+def check_objects(program: CProgram, board: Board, compiler: Compiler) -> None:
+    """Raise ToolchainError for an array that the compiler cannot declare; far constants are declared in parts."""
+    limit = compiler.max_object_bytes
+    sizes = {"the arena of the activations": program.arena_bytes}
+    sizes |= {f"array {data.name}": data.size_bytes for data in program.near_data}
+    largest = max(sizes, key=lambda name: sizes[name])
+    if limit is not None and sizes[largest] > limit:
+        others = " or ".join(c.kind for c in board.compilers if c.max_object_bytes is None)
+        raise ToolchainError(
+            f"{compiler.programs[0]} builds objects of at most {limit:,} bytes for {board.title}, and "
+            f"{largest} takes {sizes[largest]:,}; use --toolchain {others}"
+        )
+
+
+def check_far(elf: Path, expected: Mapping[str, int]) -> None:
     """Raise ToolchainError when the linker did not put far constants at the addresses that the code reads them from."""
-    if not program.far_data:
+    if not expected:
         return
     from elftools.elf.elffile import ELFFile
     from elftools.elf.sections import SymbolTableSection
 
-    expected = {part.name: part.address for data in program.far_data for part in data.parts}
     with elf.open("rb") as stream:
         table = ELFFile(stream).get_section_by_name(".symtab")
         symbols = table.iter_symbols() if isinstance(table, SymbolTableSection) else ()
@@ -118,11 +245,9 @@ def check_far(elf: Path, program: CProgram) -> None:
         )
 
 
-def account(result: BuildResult, program_or_vectors: CProgram | int) -> Bytes:
+def account(result: BuildResult, *, scratch: int, vectors: int) -> Bytes:
     """The ELF's sections as the report's figures. Test vectors are told apart from the rest of the constants."""
     sizes = result.sizes
-    vectors = program_or_vectors if isinstance(program_or_vectors, int) else vector_bytes(program_or_vectors)
-    scratch = 0 if isinstance(program_or_vectors, int) else program_or_vectors.scratch_bytes
     return Bytes(
         weights=sizes.weights + sizes.far, code=sizes.code - vectors, vectors=vectors,
         flash=sizes.flash, sram=sizes.sram, stack=sizes.stack, scratch=scratch, nv=sizes.nv,
@@ -137,14 +262,3 @@ def vector_bytes(program: CProgram, count: int = 1) -> int:
 def board_limits(board: Board) -> Limits:
     """The memories a firmware may fill."""
     return Limits(flash=board.nv_bytes, sram=board.sram_bytes)
-
-
-def require_fit(built: Measured, program: CProgram, board: Board) -> None:
-    """Raise DoesNotFitError when the built firmware exceeds a memory."""
-    need = built.bytes.flash + built.bytes.nv
-    if need > built.limits.flash:
-        reason = f"image and persistent data take {need:,} of {built.limits.flash:,} bytes"
-        raise does_not_fit(reason, program, board, built.bytes)
-    if built.bytes.sram > built.limits.sram:
-        reason = f"variables and stack take {built.bytes.sram:,} of {built.limits.sram:,} bytes of SRAM"
-        raise does_not_fit(reason, program, board, built.bytes)

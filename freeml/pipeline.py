@@ -12,13 +12,13 @@ from typing import Literal
 import numpy as np
 
 from freeml import evaluate
-from freeml.artifact import Artifact, artifact_files, check_output_folder
+from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
-from freeml.codegen.program import CProgram
+from freeml.codegen.program import CLayer, CProgram
 from freeml.data import Dataset, load_dataset
 from freeml.errors import FreemlError
-from freeml.fit import measure, require_fit
+from freeml.fit import build_to_fit
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.ir.graph import Graph, QGraph
@@ -29,12 +29,14 @@ from freeml.passes.driver import run_passes
 from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
 from freeml.passes.views import MergeViews
+from freeml.plan.cost import CostModel, load_cost_model
+from freeml.plan.events import layer_events
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, plan_memory
-from freeml.plan.placement import far_addresses
+from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
-from freeml.quant.quantize import Precision, quantize_input
+from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
 from freeml.report import figures
@@ -63,6 +65,8 @@ class Options:
 
     def __post_init__(self) -> None:
         """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
+        if not isinstance(self.seed, int) or self.seed < 0:
+            raise FreemlError(f"seed: expected an integer of 0 or more, found {self.seed!r}")
         choices = {"precision": ("int8", "int16", "auto"), "weights": ("int8", "int16"), "ranges": (None, *METHODS)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
@@ -102,35 +106,43 @@ def compile_model(
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    qgraph, memory, program = lower_graph(choice.qgraph, board)
-    say("emit")
-    generated = emit(program, stamp=stamp(model, options), vectors=test_vectors(qgraph, calibration))
+    qgraph = to_channels_last(choice.qgraph)
+    memory = plan_memory(qgraph)
+    graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
+    vectors = test_vectors(qgraph, calibration)
+
+    def attempt(reserve_bytes: int, with_vectors: bool) -> tuple[CProgram, dict[str, str]]:
+        program = place(qgraph, memory, board, reserve_bytes)
+        chosen = vectors if with_vectors else []
+        return program, emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+
     say("build")
-    built = measure(generated, program, board, options.toolchain)
-    require_fit(built, program, board)
+    built = build_to_fit(attempt, board, options.toolchain)
     say("evaluate")
+    costs = load_cost_model(board.name, built.measured.result.toolchain)
     report = figures.Report(
         generator=f"freeml {VERSION}",
         model=model.name,
         model_sha256=sha256(model),
-        graph_sha256=hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest(),
+        graph_sha256=graph_sha256,
         target=board.name,
-        toolchain=built.toolchain,
+        toolchain=built.measured.result.toolchain,
         params=sum(array.size for array in graph.constants.values()),
         macs=sum(macs_by_value(graph).values()),
         accuracy=evaluate.accuracy(graph, qgraph, dataset),
-        bytes=built.bytes,
-        limits=built.limits,
+        bytes=built.measured.bytes,
+        limits=built.measured.limits,
         fits=True,
+        far=built.program.far_symbols,
         arena=_arena(memory, qgraph),
         quantization=_quantization(choice, precision, options, origin),
-        layers=layer_table(choice.graph, qgraph, program),
-        notes=_notes(dataset),
+        layers=layer_table(choice.graph, qgraph, built.program, costs),
+        cost_unit=costs.unit if costs else None,
+        notes=_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
     )
-    text = json.dumps(report.as_dict(), indent=2) + "\n"
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
-    files = artifact_files(generated, qgraph, board, text, extra)
-    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(text))
+    files = artifact_files(built.generated, qgraph, board, report.as_dict(), extra)
+    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(files[REPORT]))
     if output is not None:
         say("write")
         artifact.write(output)
@@ -168,13 +180,21 @@ def quantize_graph(
 def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:
     """Layout, memory and C program of an integer graph; for a board, with constants placed where it has room."""
     planned = to_channels_last(qgraph)
+    return planned, *lower_planned(planned, board)
+
+
+def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPlan, CProgram]:
+    """The same for a graph whose layout is chosen already, as artifacts hold it."""
     memory = plan_memory(planned)
+    return memory, lower(planned, memory) if board is None else place(planned, memory, board)
+
+
+def place(planned: QGraph, memory: MemoryPlan, board: Board, reserve_bytes: int = CODE_RESERVE_BYTES) -> CProgram:
+    """The program for a board, with weights far where constants, arena and so many bytes of code exceed near memory."""
     program = lower(planned, memory)
-    if board is None:
-        return planned, memory, program
     near_bytes = program.weight_bytes + (memory.arena_bytes if board.activations == "nv" else 0)
-    far = far_addresses(planned, board, near_bytes)
-    return planned, memory, lower(planned, memory, far) if far else program
+    far = far_addresses(planned, board, near_bytes, reserve_bytes=reserve_bytes)
+    return lower(planned, memory, far) if far else program
 
 
 def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:
@@ -212,7 +232,7 @@ def macs_by_value(graph: Graph) -> dict[str, int]:
     }
 
 
-def layer_table(graph: Graph, qgraph: QGraph, program: CProgram) -> tuple[figures.Layer, ...]:
+def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostModel | None) -> tuple[figures.Layer, ...]:
     """One row per emitted function."""
     macs = macs_by_value(graph)
     weights: dict[str, int] = {}
@@ -227,9 +247,17 @@ def layer_table(graph: Graph, qgraph: QGraph, program: CProgram) -> tuple[figure
             dtype=qgraph.types[layer.value].dtype,
             macs=sum(macs.get(v, 0) for s in nodes[layer.value].stages for v in s.outputs),
             weight_bytes=weights.get(layer.name, 0),
+            predicted_cost=_predicted(layer, costs),
         )
         for layer in program.layers
     )
+
+
+def _predicted(layer: CLayer, costs: CostModel | None) -> int | None:
+    stages = [kernel for kernel, _ in layer.elementwise]
+    events = layer_events(layer.head, stages, layer.pool, pool_accumulators=layer.pool_accumulators)
+    cost = costs.predict(events) if costs else None
+    return None if cost is None else round(cost)
 
 
 def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:
@@ -250,7 +278,17 @@ def _quantization(choice: Choice, precision: Precision, options: Options, origin
     )
 
 
-def _notes(dataset: Dataset | None) -> tuple[str, ...]:
-    if dataset is not None:
-        return ()
-    return ("accuracy is unverified: no data was given, calibration inputs were made from the graph",)
+def _notes(
+    imported: Graph, graph: Graph, dataset: Dataset | None, options: Options, *, with_vectors: bool
+) -> tuple[str, ...]:
+    """What a user should know that no figure tells."""
+    notes = [f"input {name} is left out: no output depends on it" for name in imported.unread]
+    notes += formats_not_kept(graph, options.weight_bits)
+    threshold = evaluate.decision_point(graph)
+    if dataset is None:
+        notes.append("accuracy is unverified: no data was given, calibration inputs were made from the graph")
+    elif threshold is not None:
+        notes.append(f"the one output is taken for the score of class 1: above {threshold:g} it is, else class 0")
+    if not with_vectors:
+        notes.append("the self-test program holds no test vectors: beside the net there is no room for any")
+    return tuple(notes)

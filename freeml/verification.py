@@ -1,7 +1,7 @@
-"""`freeml verify`: the integer reference, the emitted C and onnxruntime on the same samples.
+"""`freeml verify`: the integer reference, the C on this machine, the firmware on its board, onnxruntime.
 
-The C must equal the reference in every byte that any layer stores. onnxruntime computes in floating point, so it is
-compared by error and by accuracy: with the quantized ONNX file of the folder, and with the float model where given.
+Host and board must equal the reference in every byte that any layer stores. onnxruntime computes in floating point, so
+it is compared by error and by accuracy: with the quantized ONNX file of the folder, and the float model where given.
 """
 
 from __future__ import annotations
@@ -15,19 +15,22 @@ from typing import Any
 
 import numpy as np
 
-from freeml.artifact import Artifact, load
+from freeml.artifact import Artifact, flashed_image, load
 from freeml.data import Part, check_label_range, load_dataset
 from freeml.errors import ArtifactError, DataError
-from freeml.evaluate import predictions
+from freeml.evaluate import classes, predictions
+from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import QGraph
 from freeml.ir.types import Array
 from freeml.quant.quantize import dequantize, quantize_input
+from freeml.sim.board import BoardRunner, run_board, simulator_missing
 from freeml.sim.host import run_host
 from freeml.sim.onnx_run import Difference, differences, run_onnx
 from freeml.sim.trace import Mismatch, Trace, compare, run_reference, stored_values
 from freeml.toolchains import find_host
 
 RANDOM_SAMPLES = 100
+BOARD_SAMPLES = 10
 CHUNK = 128
 QDQ = "model.qdq.onnx"
 ORT_QUANTIZED, ORT_FLOAT = "onnxruntime_quantized", "onnxruntime_float"
@@ -40,22 +43,25 @@ Progress = Callable[[str, float], None]
 class Verification:
     """What a verification found.
 
-    `executors` are what was run: the reference, the host's C, and what of onnxruntime there is. `layers` is the number
-    of stored values compared per sample, `bytes` their size. `mismatches` counts the elements that differ between host
-    and reference; `first_mismatches` holds the first of every value that does, in order of execution. `accuracy` is the
-    share of right answers (0..1) by executor, None without labels. `differences` are the distances of the reference's
-    outputs from those of the other executors of real numbers.
+    `executors` are what was run: the reference, the host's C, the board's image, and what of onnxruntime there is.
+    `layers` is the number of stored values compared per sample, `bytes` their size. `mismatches` counts the elements
+    that differ from the reference on host and board; `first_mismatches` holds the first of every value that does, by
+    executor and in order of execution. `accuracy` is the share of right answers (0..1) by executor over the samples it
+    ran, None without labels. `differences` are the distances of the reference's outputs from those of the executors of
+    real numbers.
     """
 
     samples: int
+    board_samples: int
     split: str
     layers: int
     bytes: int
     executors: tuple[str, ...]
     toolchain: str
+    image: str | None
     sanitized: bool
     mismatches: int
-    first_mismatches: tuple[Mismatch, ...]
+    first_mismatches: Mapping[str, tuple[Mismatch, ...]]
     accuracy: Mapping[str, float | None]
     differences: Mapping[str, tuple[Difference, ...]]
     notes: tuple[str, ...]
@@ -80,6 +86,10 @@ class Samples:
     def __len__(self) -> int:
         return len(next(iter(self.integers.values())))
 
+    def first(self, count: int) -> dict[str, Array]:
+        """Integers of the first `count` samples."""
+        return {name: array[:count] for name, array in self.integers.items()}
+
     def chunks(self) -> Iterator[tuple[int, dict[str, Array]]]:
         """Where a chunk starts, and its inputs."""
         for start in range(0, len(self), CHUNK):
@@ -91,16 +101,18 @@ def verify(
     *,
     data: Path | Mapping[str, Array] | None = None,
     samples: int | None = None,
+    board_samples: int = BOARD_SAMPLES,
     model: Path | None = None,
     sanitize: bool = False,
     toolchain: str | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Verification:
-    """Run everything there is on the test samples of `data`, or on random ones.
+    """Run everything there is on the test samples of `data`, or on random ones; the board on the first few of them.
 
     Raises ArtifactError for a folder that is not a compiled net, ToolchainError without a compiler for this machine,
-    and OnnxRunError when onnxruntime cannot run a model.
+    MachineFaultError when the board would not survive its firmware, and OnnxRunError when onnxruntime cannot run a
+    model.
     """
     show = progress or (lambda *_: None)
     show("read", 0.0)
@@ -115,17 +127,29 @@ def verify(
         show("build", 0.02)
         program = artifact.build_host(Path(scratch), toolchain=toolchain, sanitize=sanitize)
         reference, host, differing = _bit_exact(graph, program, chosen, show)
-    found: dict[str, dict[str, Array]] = {}
+    wrong = {"host": differing}
+    exact = {"reference": reference.values, "host": host.values}
     notes = []
+    missing = simulator_missing(artifact.board)
+    if board_samples and missing:
+        notes.append(missing)
+        board_samples = 0
+    board_samples = min(board_samples, len(chosen))
+    if board_samples:
+        board, wrong["board"] = _board(artifact, folder, chosen.first(board_samples), show)
+        exact["board"] = board.values
+    found: dict[str, dict[str, Array]] = {}
     if importlib.util.find_spec("onnxruntime") is None:
         notes.append("onnxruntime is not installed, so it was not compared with: pip install 'freeml[verify]'")
     else:
         show("onnxruntime", 0.9)
         found[ORT_QUANTIZED] = run_onnx(_quantized_model(artifact), chosen.real)
         if model is not None:
-            found[ORT_FLOAT] = run_onnx(model, chosen.real)
+            found[ORT_FLOAT] = run_onnx(model, chosen.real, idle=import_onnx(model).unread)
 
-    def accuracy(outputs: Mapping[str, Array]) -> float | None:
+    threshold = artifact.report.get("accuracy", {}).get("threshold")
+
+    def accuracy(name: str, outputs: Mapping[str, Array]) -> float | None:
         if chosen.labels is None:
             return None
         if graph.outputs[0] not in outputs:
@@ -133,20 +157,25 @@ def verify(
                 f"{model}: expected an output {graph.outputs[0]}, found {', '.join(outputs)}; name the model that "
                 f"{folder} was compiled from"
             )
-        return float((predictions(outputs[graph.outputs[0]]) == chosen.labels).mean())
+        scores = outputs[graph.outputs[0]]
+        real = dequantize(scores, graph.types[graph.outputs[0]]) if name in exact else scores
+        right = predictions(real, threshold)
+        return float((right == chosen.labels[: len(right)]).mean())
 
-    results = {"reference": reference.values, "host": host.values, **found}
+    results = {**exact, **found}
     return Verification(
         samples=len(chosen),
+        board_samples=board_samples,
         split=chosen.split,
         layers=len(stored_values(graph)),
         bytes=sum(graph.types[v].size_bytes for v in stored_values(graph)),
         executors=tuple(results),
         toolchain=compiler,
+        image=str(flashed_image(folder)) if board_samples else None,
         sanitized=sanitize,
-        mismatches=sum(m.count for m in differing),
-        first_mismatches=differing,
-        accuracy={name: accuracy(outputs) for name, outputs in results.items()},
+        mismatches=sum(m.count for mismatches in wrong.values() for m in mismatches),
+        first_mismatches=wrong,
+        accuracy={name: accuracy(name, outputs) for name, outputs in results.items()},
         differences={name: differences(graph, reference, outputs) for name, outputs in found.items()},
         notes=tuple(notes),
     )
@@ -173,9 +202,8 @@ def test_samples(graph: QGraph, data: Path | Mapping[str, Array], count: int | N
     part = load_dataset(data, type_.shape).test
     if count is not None and count < len(part):
         part = Part(x=part.x[:count], y=part.y[:count], labels={})
-    output = graph.types[graph.outputs[0]]
-    if output.dtype != "int32":
-        check_label_range(part, output.size, "y_test")
+    if classes(graph):
+        check_label_range(part, classes(graph), "y_test")
     real = part.x.reshape(len(part), *type_.shape)
     return Samples(integers={name: quantize_input(real, type_)}, real={name: real}, labels=part.y, split="test")
 
@@ -187,7 +215,7 @@ def _bit_exact(
     parts: dict[str, tuple[list[Array], list[Array]]] = {name: ([], []) for name in graph.outputs}
     differing: dict[str, Mismatch] = {}
     for start, chunk in samples.chunks():
-        show(f"host and reference, {start:,} of {len(samples):,} samples", 0.05 + 0.85 * start / len(samples))
+        show(f"host and reference, {start:,} of {len(samples):,} samples", 0.05 + 0.45 * start / len(samples))
         expected = run_reference(graph, chunk, every_value=True)
         found = run_host(program, graph, chunk, every_value=True)
         for mismatch in compare(expected, found):
@@ -204,6 +232,21 @@ def _bit_exact(
     host = Trace(values={name: np.concatenate(right) for name, (_, right) in parts.items()})
     order = {name: index for index, name in enumerate((*stored_values(graph), *graph.outputs))}
     return reference, host, tuple(sorted(differing.values(), key=lambda m: order[m.value]))
+
+
+def _board(
+    artifact: Artifact, folder: Path, inputs: Mapping[str, Array], show: Progress
+) -> tuple[Trace, tuple[Mismatch, ...]]:
+    """The image's outputs, and where any layer of it differs from the reference."""
+    count = len(next(iter(inputs.values())))
+    runner = BoardRunner(artifact.graph, artifact.board, flashed_image(folder))
+    found = run_board(
+        runner,
+        inputs,
+        every_value=True,
+        progress=lambda done: show(f"board, {done:,} of {count:,} samples", 0.5 + 0.4 * done / count),
+    )
+    return found, compare(run_reference(artifact.graph, inputs, every_value=True), found)
 
 
 def _quantized_model(artifact: Artifact) -> bytes:

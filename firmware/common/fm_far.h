@@ -1,5 +1,5 @@
-/* Constants beyond the reach of a plain pointer: on the MSP430, FRAM above 64 K. A layer copies a row of weights to SRAM
- * before it uses it. Only boards with such memory, and the host, implement this. */
+/* Constants beyond the reach of a plain pointer: on the MSP430, FRAM above 64 K. A layer copies a row of weights to
+ * SRAM before it uses it. Only boards with such memory, and the host, implement this. */
 #ifndef FM_FAR_H
 #define FM_FAR_H
 

@@ -48,16 +48,16 @@ static inline int32_t fm_clamp(int32_t value, int32_t low, int32_t high)
 }
 
 /* Accumulator to output number: clamp(round(acc * multiplier * 2^(pre - 32 - shift)) + zero, low, high). */
-static inline int32_t fm_requant(int32_t acc, int32_t multiplier, unsigned pre, unsigned shift, int32_t zero, int32_t low,
-                                 int32_t high)
+static inline int32_t fm_requant(int32_t acc, int32_t multiplier, unsigned pre, unsigned shift, int32_t zero,
+                                 int32_t low, int32_t high)
 {
     const int32_t scaled = fm_mulhi(fm_shift_left(acc, pre), multiplier);
     return fm_clamp(fm_shift_round(scaled, shift) + zero, low, high);
 }
 
 /* The same for a 64-bit accumulator that is first brought to 32 bits by dropping its lowest `drop` bits. */
-static inline int32_t fm_requant_wide(int64_t acc, int32_t multiplier, unsigned drop, unsigned shift, int32_t zero, int32_t low,
-                                      int32_t high)
+static inline int32_t fm_requant_wide(int64_t acc, int32_t multiplier, unsigned drop, unsigned shift, int32_t zero,
+                                      int32_t low, int32_t high)
 {
     return fm_requant((int32_t)(acc >> drop), multiplier, 0U, shift, zero, low, high);
 }

@@ -12,7 +12,7 @@
 #include <stdint.h>
 
 /* One layer of the model, or one step of an inference. */
-typedef void (*fm_layer_fn)(void);
+typedef void (*fm_step)(void);
 
 /* Where to put input number `index`; any larger index means the last. */
 void *fm_input(unsigned index);

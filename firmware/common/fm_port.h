@@ -15,9 +15,10 @@
 #define FM_WEIGHTS
 #endif
 
-/* A layer stays a function of its own, about which its callers assume nothing. Layers share one arena under several element
- * types, so merging two of them would rest on the aliasing rules; and GCC (seen in 12.2, -O1 and -O2) may write one pointer
- * into the arena as a multiple of another, take the result for a pointer to nothing, and drop calls of the layer. */
+/* A layer stays a function of its own, about which its callers assume nothing. Layers share one arena under several
+ * element types, so merging two of them would rest on the aliasing rules; and GCC (seen in 12.2, -O1 and -O2) may write
+ * one pointer into the arena as a multiple of another, take the result for a pointer to nothing, and drop calls of the
+ * layer. */
 #ifndef FM_LAYER
 #if defined(__clang__)
 #define FM_LAYER __attribute__((noinline))

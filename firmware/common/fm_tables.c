@@ -1,13 +1,13 @@
 #include "fm_tables.h"
 
-#define FM_DEFINE_INTERPOLATE(name, knot_t)                                                                                        \
-    int32_t fm_interpolate_##name(const knot_t *knots, uint16_t position, unsigned shift, unsigned drop)                           \
-    {                                                                                                                              \
-        const uint32_t whole = (uint32_t)position >> shift;                                                                        \
-        const int32_t rest = (int32_t)((uint32_t)position - (whole << shift));                                                     \
-        const int32_t below = knots[whole];                                                                                        \
-        const int32_t rise = (int32_t)knots[whole + 1U] - below;                                                                   \
-        return fm_shift_round(fm_shift_left(below, shift) + rise * rest, drop);                                                    \
+#define FM_DEFINE_INTERPOLATE(name, knot_t)                                                                           \
+    int32_t fm_interpolate_##name(const knot_t *knots, uint16_t position, unsigned shift, unsigned drop)              \
+    {                                                                                                                 \
+        const uint32_t whole = (uint32_t)position >> shift;                                                           \
+        const int32_t rest = (int32_t)((uint32_t)position - (whole << shift));                                        \
+        const int32_t below = knots[whole];                                                                           \
+        const int32_t rise = (int32_t)knots[whole + 1U] - below;                                                      \
+        return fm_shift_round(fm_shift_left(below, shift) + rise * rest, drop);                                       \
     }
 
 FM_DEFINE_INTERPOLATE(s16, int16_t)

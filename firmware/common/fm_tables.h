@@ -10,7 +10,8 @@
 int32_t fm_interpolate_s16(const int16_t *knots, uint16_t position, unsigned shift, unsigned drop);
 int32_t fm_interpolate_s32(const int32_t *knots, uint16_t position, unsigned shift, unsigned drop);
 
-/* exp(-scale * distance) * 2^30: the product of one factor per hexadecimal digit, the lowest digit's 16 factors first. */
+/* exp(-scale * distance) * 2^30: the product of one factor per hexadecimal digit, the lowest digit's 16 factors
+ * first. */
 uint32_t fm_exp(const int32_t *factors, uint16_t distance, int digits);
 
 /* log2(value / 2^16) * 2^20 for a value of 2^16 or more, from 65 knots of log2(1 + i / 64). */

@@ -4,6 +4,8 @@
 
 #include <stdint.h>
 
+#include "fm_port_board.h"
+
 /* Values of fm_board_status. Chosen so that neither erased nor zeroed memory looks like a result. */
 #define FM_STATUS_RUNNING 0x5255u  /* the program started and has not finished */
 #define FM_STATUS_OK 0x4F4Bu       /* every output byte equals the test vector's */
@@ -21,6 +23,18 @@ void fm_board_report(uint16_t status);
 
 /* Writes one character to the console; returns when the hardware has taken it. */
 void fm_board_putc(char c);
+
+/* Waits for one character from the console and returns it, 0 to 255; -1 at once where a board has no way to hear one,
+ * which its fm_port_board.h says with FM_BOARD_DEAF: then the compiler leaves out what would answer. Elsewhere never
+ * inlined: a simulator with nothing to say may stop inside. */
+#ifdef FM_BOARD_DEAF
+static inline int fm_board_wait(void)
+{
+    return -1;
+}
+#else
+int fm_board_wait(void) __attribute__((noinline));
+#endif
 
 /* Stops the processor in its deepest sleep, for good. Never inlined: a simulator may stop at this address. */
 void fm_board_halt(void) __attribute__((noreturn, noinline));

@@ -1,12 +1,27 @@
-/* Runs the test vectors on the board: writes the verdict to the console and to fm_board_status. */
+/* Runs the test vectors on the board: writes the verdict to the console and to fm_board_status. Where the board can
+ * hear, it then answers requests of one character, for ever:
+ *
+ *   ?   say which model this is, and that it is ready
+ *   r   run the test vectors again
+ *   x   run one sample: the bytes of all inputs follow, in order, then the CRC-32 of them, low byte first
+ *
+ * The answer to x is "sample", the bytes of all outputs in hex and the CRC-32 of those, or "crc error". Any other
+ * character is ignored. */
 #include <stddef.h>
 #include <stdint.h>
 
 #include "fm_board.h"
 #include "vectors.h"
 
+/* CRC-32 as in IEEE 802.3: the reflected polynomial, its start, and what remains when data is followed by its own
+ * CRC. */
+#define CRC_POLYNOMIAL UINT32_C(0xEDB88320)
+#define CRC_START UINT32_C(0xFFFFFFFF)
+#define CRC_RESIDUE UINT32_C(0xDEBB20E3)
+
 int main(void);
 
+#if FM_VECTOR_COUNT > 0U
 static void load(unsigned index, const void *values, size_t size)
 {
     const unsigned char *from = values;
@@ -29,6 +44,28 @@ static size_t compare(unsigned index, const void *expected, size_t size)
     }
     return wrong;
 }
+#endif
+
+/* Bit by bit: a table would be faster and larger. */
+static uint32_t crc_of(uint32_t crc, const unsigned char *bytes, size_t size)
+{
+    while (size-- != 0U) {
+        crc ^= *bytes++;
+        for (unsigned bit = 0; bit < 8U; bit++) {
+            crc = (crc & 1U) != 0U ? (crc >> 1) ^ CRC_POLYNOMIAL : crc >> 1;
+        }
+    }
+    return crc;
+}
+
+static uint32_t receive(unsigned char *to, size_t size, uint32_t crc)
+{
+    while (size-- != 0U) {
+        *to = (unsigned char)fm_board_wait();
+        crc = crc_of(crc, to++, 1U);
+    }
+    return crc;
+}
 
 static void print(const char *text)
 {
@@ -49,25 +86,97 @@ static void print_number(size_t number)
     print(first);
 }
 
-#define LOAD(index) load(index, fm_vector_input_##index[vector], sizeof fm_vector_input_##index[vector]);
-#define COMPARE(index) wrong += compare(index, fm_vector_output_##index[vector], sizeof fm_vector_output_##index[vector]);
+static void print_hex(const unsigned char *bytes, size_t size)
+{
+    while (size-- != 0U) {
+        fm_board_putc("0123456789abcdef"[*bytes >> 4]);
+        fm_board_putc("0123456789abcdef"[*bytes++ & 15U]);
+    }
+}
 
-int main(void)
+/* Ends a line with a finished CRC, high digit first. */
+static void print_crc(uint32_t crc)
+{
+    unsigned char bytes[4];
+    for (unsigned i = 4; i-- != 0U; crc >>= 8) {
+        bytes[i] = (unsigned char)~crc;
+    }
+    print(" crc ");
+    print_hex(bytes, sizeof bytes);
+    print("\r\n");
+}
+
+#define BYTES(KIND, kind, index) (FM_##KIND##_##index##_LENGTH * sizeof(fm_##kind##_##index##_t))
+#define LOAD(index) load(index, fm_vector_input_##index[vector], BYTES(INPUT, input, index));
+#define RECEIVE(index) crc = receive(fm_input(index), BYTES(INPUT, input, index), crc);
+#define COMPARE(index) wrong += compare(index, fm_vector_output_##index[vector], BYTES(OUTPUT, output, index));
+#define CHECK(index) crc = crc_of(crc, fm_output(index), BYTES(OUTPUT, output, index));
+#define SHOW(index) print_hex(fm_output(index), BYTES(OUTPUT, output, index));
+
+static uint32_t crc_of_outputs(void)
+{
+    uint32_t crc = CRC_START;
+    FM_EACH_OUTPUT(CHECK)
+    return crc;
+}
+
+static void run_vectors(void)
 {
     size_t wrong = 0;
 
-    fm_board_init();
     fm_board_report(FM_STATUS_RUNNING);
+#if FM_VECTOR_COUNT > 0U
     for (unsigned vector = 0; vector < FM_VECTOR_COUNT; vector++) {
         FM_EACH_INPUT(LOAD)
         fm_infer();
         FM_EACH_OUTPUT(COMPARE)
+        print("vector ");
+        print_number(vector);
+        print_crc(crc_of_outputs());
     }
+#else
+    fm_infer(); /* there is nothing to compare with, but the net runs to its end */
+#endif
     fm_board_report(wrong == 0U ? FM_STATUS_OK : FM_STATUS_MISMATCH);
     print("vectors ");
     print_number(FM_VECTOR_COUNT);
     print(" wrong bytes ");
     print_number(wrong);
     print("\r\n");
-    return 0;
+}
+
+static void run_sample(void)
+{
+    unsigned char sent[4];
+    uint32_t crc = CRC_START;
+
+    FM_EACH_INPUT(RECEIVE)
+    if (receive(sent, sizeof sent, crc) != CRC_RESIDUE) {
+        print("crc error\r\n");
+        return;
+    }
+    fm_infer();
+    print("sample ");
+    FM_EACH_OUTPUT(SHOW)
+    print_crc(crc_of_outputs());
+}
+
+int main(void)
+{
+    fm_board_init();
+    print("model " FM_MODEL_ID "\r\n");
+    run_vectors();
+    for (;;) {
+        const int request = fm_board_wait();
+        if (request < 0) {
+            return 0;
+        }
+        if (request == '?') {
+            print("model " FM_MODEL_ID " ready\r\n");
+        } else if (request == 'r') {
+            run_vectors();
+        } else if (request == 'x') {
+            run_sample();
+        }
+    }
 }

@@ -1,8 +1,8 @@
 /* Reading FRAM above 64 K with 20-bit addresses, for compilers that know 16-bit pointers only.
  *
  * On CPUX, "indirect register mode" and "indirect autoincrement mode" use all 20 bits of the source register, for plain
- * MSP430 instructions too (SLAU367, chapter "CPUX", "Addressing modes"), so one MOVA that loads the pointer is enough. It is
- * spelled as a number (MOVA @R1, R13) because LLVM's assembler does not know it. */
+ * MSP430 instructions too (SLAU367, chapter "CPUX", "Addressing modes"), so one MOVA that loads the pointer is enough.
+ * It is spelled as a number (MOVA @R1, R13) because LLVM's assembler does not know it. */
 
         .file "far.S"
 

@@ -71,12 +71,14 @@ extern volatile uint16_t UCA0CTLW0;
 extern volatile uint16_t UCA0BRW;
 extern volatile uint16_t UCA0MCTLW;
 extern volatile uint16_t UCA0STATW;
+extern volatile uint16_t UCA0RXBUF;
 extern volatile uint16_t UCA0TXBUF;
 extern volatile uint16_t UCA0IFG;
 #define UCSWRST 0x0001u
 #define UCSSEL_SMCLK 0x0080u
 #define UCOS16 0x0001u
 #define UCBUSY 0x0001u
+#define UCRXIFG 0x0001u
 #define UCTXIFG 0x0002u
 
 /* Status register bits of the CPU that stop it: LPM4, with GIE left clear so that nothing wakes it. */

@@ -1,6 +1,6 @@
 /* Helpers that C cannot express: 32-bit shifts by a variable count, which the compiler would turn into a call of
- * themselves, and 64-bit divisions, whose operands arrive in R8:R11 and R12:R15 (MSP430 EABI, SLAA534, "Helper functions").
- * For LLVM only: GCC has them in libgcc. Each notes its frame in .stack_sizes, as LLVM does for C. */
+ * themselves, and 64-bit divisions, whose operands arrive in R8:R11 and R12:R15 (MSP430 EABI, SLAA534, "Helper
+ * functions"). For LLVM only: GCC has them in libgcc. Each notes its frame in .stack_sizes, as LLVM does for C. */
 #ifdef __clang__
 
         .macro begin name

@@ -1,4 +1,5 @@
-/* The helper functions of mspabi.c and mspabi.S. Only compilers call them; the prototypes keep the definitions honest. */
+/* The helper functions of mspabi.c and mspabi.S. Only compilers call them; the prototypes keep the definitions
+ * honest. */
 #ifndef FM_MSPABI_H
 #define FM_MSPABI_H
 

@@ -18,6 +18,7 @@ from freeml.ops.binary import BinaryView
 from freeml.resources import resource_dir
 
 LINE_WIDTH = 120
+MODEL_ID_DIGITS = 8
 FIRMWARE_FOLDERS = {"common": "runtime", "host": "host", "device": "device"}
 
 
@@ -42,9 +43,16 @@ def _comment(text: object) -> str:
 
 
 def emit(
-    program: CProgram, *, stamp: str, vectors: Sequence[tuple[Mapping[int, IntArray], Mapping[int, IntArray]]]
+    program: CProgram,
+    *,
+    stamp: str,
+    vectors: Sequence[tuple[Mapping[int, IntArray], Mapping[int, IntArray]]],
+    graph_sha256: str = "",
 ) -> dict[str, str]:
-    """The generated files of a firmware folder by path. `vectors` holds (inputs, expected outputs) by tensor index."""
+    """The generated files of a firmware folder by path. `vectors` holds (inputs, expected outputs) by tensor index.
+
+    `graph_sha256` is the hash by which a device tells which model it runs; without one it says zeros.
+    """
     stamp = _comment(stamp)
 
     def render(template: str, **values: Any) -> str:  # noqa: ANN401 - Jinja2 takes anything
@@ -62,10 +70,15 @@ def emit(
         "fm_memory.h": render("fm_memory.h.j2"),
         "weights.c": render("weights.c.j2", numbers=_numbers),
         "weights.h": render("weights.h.j2"),
-        "vectors.h": render("vectors.h.j2", count=len(vectors)),
-        "vectors.c": render("vectors.c.j2", groups=groups),
+        "vectors.h": render("vectors.h.j2", count=len(vectors), model_id=model_id(graph_sha256)),
+        "vectors.c": render("vectors.c.j2", count=len(vectors), groups=groups),
         "host/host_values.c": render("host_values.c.j2"),
     }
+
+
+def model_id(graph_sha256: str) -> str:
+    """What a device says of its model: the first eight hex digits of the graph's hash."""
+    return graph_sha256[:MODEL_ID_DIGITS].ljust(MODEL_ID_DIGITS, "0")
 
 
 def _address(tensor: CTensor) -> str:

@@ -31,15 +31,37 @@ def c_names(names: tuple[str, ...]) -> dict[str, str]:
     used: set[str] = set(C_KEYWORDS)
     for name in names:
         base = re.sub(r"[^0-9a-z]+", "_", name.lower()).strip("_")[-40:].strip("_") or "layer"
-        if base[0].isdigit():
-            base = f"n{base}"
-        candidate, count = base, 1
-        while candidate in used:
-            count += 1
-            candidate = f"{base}_{count}"
-        used.add(candidate)
-        result[name] = candidate
+        result[name] = _unused(f"n{base}" if base[0].isdigit() else base, used)
     return result
+
+
+def _unused(base: str, used: set[str]) -> str:
+    """`base`, numbered where it is in `used` already; added to it."""
+    candidate, count = base, 1
+    while candidate in used:
+        count += 1
+        candidate = f"{base}_{count}"
+    used.add(candidate)
+    return candidate
+
+
+def data_names(graph: QGraph, names: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    """The prefix that each stage's constants have, by node; `names` are the C names of the layers by node.
+
+    A constant is `fm_PREFIX_ROLE` and no role holds an underscore, so distinct prefixes make distinct constants. The
+    function of a layer is `fm_layer_NAME`, which must not look like a constant of another layer.
+    """
+    functions = (f"layer_{name}" for name in names.values())
+    used = {function.rpartition("_")[0] for function in functions}
+    heads = {node: _unused(name, used) for node, name in names.items()}  # first, so that most have their layer's name
+    return {
+        node.name: (
+            heads[node.name],
+            *(_unused(f"{heads[node.name]}_{stage.op.kind.lower()}", used) for stage in node.stages[1:]),
+        )
+        for node in graph.nodes
+        if node.name in names
+    }
 
 
 def ctype(type_: QType) -> str:
@@ -57,8 +79,11 @@ def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = Non
         problem = f"{graph.name}: expected something to compute, found that every output is an input, at most reshaped"
         raise UnsupportedModelError((problem,))
     names = c_names(tuple(n.name for n in run))
+    prefixes = data_names(graph, names)
     data: list[CData] = []
-    layers = tuple(_layer(graph, memory, node, names[node.name], data, far or {}) for node in run)
+    layers = tuple(
+        _layer(graph, memory, node, names[node.name], prefixes[node.name], data, far or {}) for node in run
+    )
     scratch = max((_scratch_bytes(layer) for layer in layers), default=0)
     inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
     outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))
@@ -80,15 +105,20 @@ def arena(type_: QType, offset: int) -> str:
 
 
 def _layer(
-    graph: QGraph, memory: MemoryPlan, node: Node[QOp], name: str, data: list[CData], far: Mapping[str, int]
+    graph: QGraph,
+    memory: MemoryPlan,
+    node: Node[QOp],
+    name: str,
+    prefixes: tuple[str, ...],
+    data: list[CData],
+    far: Mapping[str, int],
 ) -> CLayer:
     activations = graph.activations(node)
     pointer_of = {value: f"in{i}" for i, value in enumerate(activations)}
     internal = set(node.internal)
     kernels: list[Kernel] = []
     others: list[str] = []
-    for position, stage in enumerate(node.stages):
-        prefix = name if position == 0 else f"{name}_{stage.op.kind.lower()}{position if position > 1 else ''}"
+    for position, (stage, prefix) in enumerate(zip(node.stages, prefixes, strict=True)):
         operands = []
         flowing = 0
         for index, value in enumerate(stage.inputs):
@@ -121,6 +151,7 @@ def _layer(
         assert isinstance(stage.op, LoweredOp), f"{stage.op.kind} has no C form"
         kernel = stage.op.lower(Lowering(layer=prefix, inputs=tuple(operands), outputs=(out,), flowing=flowing))
         for table in kernel.tables:
+            assert "_" not in table.suffix, "data_names relies on it"
             data.append(
                 CData(
                     name=f"fm_{prefix}_{table.suffix}", ctype=table.ctype, values=table.values,

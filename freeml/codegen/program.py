@@ -120,6 +120,11 @@ class CProgram:
         return tuple(d for d in self.data if d.far_address is not None)
 
     @property
+    def far_symbols(self) -> dict[str, int]:
+        """Address of every C array of the far constants, by name."""
+        return {part.name: part.address for data in self.far_data for part in data.parts}
+
+    @property
     def weight_bytes(self) -> int:
         """Bytes of all constant arrays: weights, biases, multipliers, tables."""
         return sum(d.size_bytes for d in self.data)

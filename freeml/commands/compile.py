@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
-from freeml.commands.options import PATH, PRECISIONS, RANGES, WEIGHTS, json_option, model_argument
+from freeml.commands.options import PATH, PRECISIONS, RANGES, SEED, WEIGHTS, json_option, model_argument
 
 # Steps of the pipeline and about how long each takes, for the time left.
-STEPS = {"import": 1, "quantize": 8, "plan": 1, "emit": 1, "build": 6, "evaluate": 6, "write": 1}
+STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "write": 1}
 
 
 @click.command("compile")
@@ -23,8 +23,8 @@ STEPS = {"import": 1, "quantize": 8, "plan": 1, "emit": 1, "build": 6, "evaluate
 )
 @click.option("--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True, help="Width of weights.")
 @click.option("--ranges", type=click.Choice(RANGES), help="How ranges are chosen.  [default: the best on calibration]")
-@click.option("--toolchain", help="The board's compiler: zig, clang or gcc.  [default: the first found]")
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of every random choice.")
+@click.option("--toolchain", help="zig, clang, gcc or (MSP430) gcc-large.  [default: zig, else the first found]")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401

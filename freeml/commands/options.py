@@ -15,4 +15,6 @@ PATH = click.Path(path_type=Path)
 
 model_argument = click.argument("model", type=PATH)
 folder_argument = click.argument("folder", type=PATH, metavar="DIR")
+SEED = click.IntRange(min=0)
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

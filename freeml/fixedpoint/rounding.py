@@ -69,7 +69,8 @@ class Requant:
 
 
 def _shift_left(values: IntArray, shift: int) -> IntArray:
-    return values << np.int64(shift) if shift >= 0 else values >> np.int64(-shift)
+    shifted: IntArray = values << np.int64(shift) if shift >= 0 else values >> np.int64(-shift)
+    return shifted
 
 
 def make_requant(

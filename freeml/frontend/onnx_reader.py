@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
@@ -48,6 +49,9 @@ def _import(model: onnx.ModelProto, base_dir: Path | None, name: str, keep_batch
     ]
     if problems:
         raise UnsupportedModelError(problems)
+    initializers = {tensor.name for tensor in prepared.graph.initializer}
+    declared = (value.name for value in prepared.graph.input if value.name not in initializers)
+    graph = replace(graph, unread=tuple(name for name in declared if name not in graph.inputs))
     verify(graph)
     return graph
 

@@ -163,11 +163,13 @@ class Graph(BaseGraph[Op, TensorType]):
     """The float graph.
 
     `brought` holds the formats that a quantized model brings; `statistics` holds per-channel (mean, standard deviation)
-    that batch norms recorded for a value: the only knowledge of the data when there is no data.
+    that batch norms recorded for a value: the only knowledge of the data when there is no data. `unread` are inputs of
+    the model that no output depends on: the graph leaves them out.
     """
 
     brought: Mapping[str, Brought] = field(default_factory=dict)
     statistics: Mapping[str, tuple[FloatArray, FloatArray]] = field(default_factory=dict)
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

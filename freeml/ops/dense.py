@@ -8,6 +8,7 @@ import numpy as np
 
 from freeml.errors import GraphError
 from freeml.fixedpoint.rounding import Requant
+from freeml.ir.graph import Brought
 from freeml.ir.types import FloatArray, IntArray, TensorType
 from freeml.ops.base import (
     NO_CLAMP,
@@ -57,9 +58,8 @@ class Dense(FloatOp):
         """Integer weights as (M, K): one contiguous row per output."""
         w = q.constant(1).T
         bias = q.constant(2) if len(q.inputs) > 2 else np.zeros(w.shape[0])
-        if q.brought[1] is not None and q.brought[1].axis is not None:
-            axis = 1 - q.brought[1].axis  # the weights are transposed here
-            q = replace_brought_axis(q, axis)
+        if q.brought[1] is not None:
+            q = replace(q, brought=(q.brought[0], transposed(q.brought[1]), *q.brought[2:]))
         linear = quantize_linear(q, w, bias, self.clamp)
         op = QDense(requant=linear.requant, wide=linear.wide)
         return Quantized(
@@ -67,11 +67,9 @@ class Dense(FloatOp):
         )
 
 
-def replace_brought_axis(q: Quantizing, axis: int) -> Quantizing:
-    """The same request with the axis of the weights' brought format changed."""
-    weights = q.brought[1]
-    assert weights is not None
-    return replace(q, brought=(q.brought[0], replace(weights, axis=axis), *q.brought[2:]))
+def transposed(brought: Brought) -> Brought:
+    """The format of weights (K, M), for the same weights as (M, K)."""
+    return brought if brought.axis is None else replace(brought, axis=1 - brought.axis)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

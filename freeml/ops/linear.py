@@ -16,6 +16,7 @@ import numpy as np
 
 from freeml.errors import QuantizationError
 from freeml.fixedpoint.rounding import INT32_MAX, Requant, make_requant, round_half_up
+from freeml.ir.graph import Brought
 from freeml.ir.types import FloatArray, IntArray, QDType, QType
 from freeml.ops.base import Clamp, QConstant, Quantizing, clamp_bounds
 
@@ -51,7 +52,19 @@ def weight_scales(weights: FloatArray, bias: FloatArray, input_scale: float, lim
     scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0**29))
     # float32 numbers, rounded up so that no weight is clipped: what an ONNX file can hold
     nearest = np.nextafter(np.where(scales > 0, scales, 1.0).astype(np.float32), np.float32(np.inf))
-    return nearest.astype(np.float64)
+    exact: FloatArray = nearest.astype(np.float64)
+    return exact
+
+
+def why_not_kept(brought: Brought, weight_bits: int) -> str | None:
+    """Why weights (output channel first) cannot have the format that the model brings; None when they have it."""
+    if brought.bits > weight_bits:
+        return f"weights have {weight_bits} bits (--weights), it has {brought.bits}"
+    if brought.axis not in (None, 0):
+        return "weights have one scale, or one per output channel, and it has them along another axis"
+    if brought.zero_point.any():
+        return "weights are symmetric, and its zero point is not the middle"
+    return None
 
 
 def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp: Clamp) -> LinearWeights:
@@ -62,12 +75,7 @@ def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp:
     x, y = q.input(0), q.outputs[0]
     limit = 127 if q.weight_bits == 8 else 32767
     brought = q.brought[1]
-    if (
-        brought is not None
-        and brought.bits <= q.weight_bits
-        and brought.axis in (None, 0)
-        and not brought.zero_point.any()
-    ):
+    if brought is not None and why_not_kept(brought, q.weight_bits) is None:
         scales = np.broadcast_to(np.asarray(brought.scale, dtype=np.float64), (weights.shape[0],))
     else:
         scales = weight_scales(weights, bias, x.scale, limit)

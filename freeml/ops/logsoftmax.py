@@ -34,7 +34,8 @@ def log2_fixed(values: IntArray) -> IntArray:
     knots = np.array(LOG_KNOTS, dtype=np.int64)
     index, rest = fraction >> np.int64(LOG_SHIFT), fraction & ((1 << LOG_SHIFT) - 1)
     lines = (knots[index] << np.int64(LOG_SHIFT)) + (knots[index + 1] - knots[index]) * rest
-    return (exponent << np.int64(LOG_BITS)) + shift_round(lines, LOG_SHIFT)
+    logarithm: IntArray = (exponent << np.int64(LOG_BITS)) + shift_round(lines, LOG_SHIFT)
+    return logarithm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

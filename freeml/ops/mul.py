@@ -34,7 +34,7 @@ class Mul(Binary):
             second.qmax - second.zero_point, second.zero_point - second.qmin
         )
         requant = make_requant(
-            np.float64(first.scale * second.scale / y.scale),  # type: ignore[arg-type]
+            np.asarray(first.scale * second.scale / y.scale, dtype=np.float64),
             accumulator_bound=bound, zero_point=y.zero_point, low=low, high=high,
         )  # fmt: skip
         if requant is None:

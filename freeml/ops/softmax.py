@@ -125,7 +125,8 @@ class Exponential:
 
 
 def _round_off(values: IntArray, bits: int) -> IntArray:
-    return (values + (np.int64(1) << np.int64(bits - 1))) >> np.int64(bits)
+    rounded: IntArray = (values + (np.int64(1) << np.int64(bits - 1))) >> np.int64(bits)
+    return rounded
 
 
 def exponential(node: str, x: QType, axis: int) -> Exponential:

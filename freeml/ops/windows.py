@@ -64,9 +64,9 @@ class Window:
         view = np.lib.stride_tricks.sliding_window_view(padded, self.reach, axis=spatial)
         steps = tuple(slice(0, (o - 1) * s + 1, s) for o, s in zip(out, self.strides, strict=True))
         taps = tuple(slice(None, None, d) for d in self.dilations)
-        view = view[(slice(None), slice(None), *steps, slice(None), *taps)]
+        chosen = (slice(None), slice(None), *steps, slice(None), *taps)
         # (samples, batch, *out, channels, *kernel) -> channels last
-        return np.moveaxis(view, 2 + rank, -1)
+        return np.moveaxis(view[chosen], 2 + rank, -1)
 
 
 def channels_last(x: Array, already: bool) -> Array:

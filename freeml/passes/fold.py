@@ -10,7 +10,7 @@ import numpy as np
 
 from freeml.ir.graph import Graph, Node, Op, Stage, single
 from freeml.ir.rewrite import Editor
-from freeml.ir.types import FloatArray, TensorType
+from freeml.ir.types import FloatArray, Shape, TensorType
 from freeml.ops.add import Add
 from freeml.ops.base import NO_CLAMP
 from freeml.ops.batchnorm import BatchNorm
@@ -54,7 +54,8 @@ def _affine(graph: Editor[Op, TensorType], node: Node[Op]) -> _Affine | None:
     if graph.types[node.outputs[0]].shape != shape or len(shape) < 2:
         return None
     padded = values.reshape((1,) * (len(shape) - values.ndim) + values.shape)
-    long = [axis for axis, extent in enumerate(padded.shape) if extent != 1]
+    extents: Shape = padded.shape
+    long = [axis for axis, extent in enumerate(extents) if extent != 1]
     if len(long) > 1:
         return None
     # a scalar, or one number for a single channel, goes along the channel axis of the layer that will take it

@@ -1,10 +1,9 @@
 """Layout: maps become channels-last, so that a window is a few contiguous runs and a dot product streams.
 
 Transposes are lazy. Each value of the graph is held as a *view*: some stored value plus an order of its axes. A
-Transpose
-of the model only changes the view; a copy is made when an operator needs an order that is not stored, once per order,
-and costs nothing when it only moves axes of extent 1. A flattening before a dense layer permutes the layer's weights
-instead.
+Transpose of the model only changes the view; a copy is made when an operator needs an order that is not stored, once
+per order, and costs nothing when it only moves axes of extent 1. A flattening before a dense layer permutes the layer's
+weights instead.
 """
 
 from __future__ import annotations

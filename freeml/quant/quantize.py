@@ -14,7 +14,10 @@ from freeml.ir.graph import Brought, Graph, Node, Op, QGraph, QOp, Stage, verify
 from freeml.ir.types import QRANGE, Array, QDType, QType, Shape
 from freeml.ops.base import FloatOp, Quantizing, SameFormat
 from freeml.ops.clip import QClip
+from freeml.ops.conv import Conv
 from freeml.ops.copying import QCopy, axis_maps, make_rescale
+from freeml.ops.dense import Dense, transposed
+from freeml.ops.linear import why_not_kept
 from freeml.ops.lut import Pointwise
 from freeml.ops.maxpool import QMaxPool
 from freeml.ops.reshape import QReshape
@@ -62,6 +65,26 @@ def brought_format(value: str, shape: Shape, brought: Brought) -> QType:
     return QType(
         shape=shape, dtype=dtype, scale=float(brought.scale.flat[0]), zero_point=int(brought.zero_point.flat[0])
     )
+
+
+def formats_not_kept(graph: Graph, weight_bits: int) -> list[str]:
+    """A sentence for every constant whose format, which the model brings, the integer graph does not have.
+
+    Biases are sums' units whatever the model says, and lose nothing by it: they are not listed.
+    """
+    notes = []
+    for node in graph.nodes:
+        for stage in node.stages:
+            linear = isinstance(stage.op, (Conv, Dense))
+            for index, value in enumerate(stage.inputs):
+                brought = graph.brought.get(value) if value in graph.constants else None
+                if brought is None or (linear and index > 1):
+                    continue
+                first = transposed(brought) if isinstance(stage.op, Dense) else brought
+                reason = why_not_kept(first, weight_bits) if linear else "only weights of layers keep theirs"
+                if reason is not None:
+                    notes.append(f"{node.name}: the format of {value} is not kept, and a new one chosen: {reason}")
+    return notes
 
 
 def quantize(

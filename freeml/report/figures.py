@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, TypeAlias
 
 Share: TypeAlias = float
 """0..1"""
 
+Real: TypeAlias = float
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Accuracy:
-    """Share of right answers (0..1) of the float and of the integer net; None where there was no labelled data."""
+    """Share of right answers (0..1) of the float and of the integer net; None where there was no labelled data.
+
+    `threshold` is the score above which an output of one real number means class 1; None for any other output.
+    """
 
     float: Share | None
     quantized: Share | None
     samples: int
     split: str
+    threshold: Real | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +61,8 @@ class Arena:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
-    """One emitted function."""
+    """One emitted function. `predicted_cost` is the cost model's, in the report's `cost_unit`; None where no prices of
+    the board and compiler are known."""
 
     name: str
     op: str
@@ -62,6 +70,7 @@ class Layer:
     dtype: str
     macs: int
     weight_bytes: int
+    predicted_cost: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +89,8 @@ class Quantization:
 class Report:
     """Everything `freeml compile` reports; `report.json` holds the same.
 
-    The hashes are those of the ONNX file and of model.graph.json, the integer graph that the reference runs.
+    The hashes are those of the ONNX file and of model.graph.json, the integer graph that the reference runs. `far` are
+    the addresses that the code reads far constants from, by C name.
     """
 
     generator: str
@@ -95,9 +105,11 @@ class Report:
     bytes: Bytes
     limits: Limits
     fits: bool
+    far: Mapping[str, int]
     arena: Arena
     quantization: Quantization
     layers: tuple[Layer, ...]
+    cost_unit: str | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:

@@ -177,18 +177,19 @@ def print_firmware(built: Firmware) -> None:
     """The sections of an ELF file against its board."""
     sections, size, limits = built.sections, built.bytes, built.limits
     rows = [
-        ("instructions", f"{sections.text:,} B", ""),
-        ("constants", f"{sections.rodata:,} B", f"of which test vectors {size.vectors:,} B"),
-        ("weights", f"{sections.weights:,} B", ""),
-        ("initialised variables", f"{sections.data:,} B", ""),
-        ("other variables", f"{sections.bss:,} B", ""),
-        ("persistent data", f"{sections.nv:,} B", ""),
+        ("text: instructions", f"{sections.text:,} B", ""),
+        ("rodata: constants", f"{sections.rodata:,} B", f"of which test vectors {size.vectors:,} B"),
+        ("weights", f"{sections.weights:,} B", f"and {sections.far:,} B beyond 64 K" if sections.far else ""),
+        ("data: initialised variables", f"{sections.data:,} B", ""),
+        ("bss: other variables", f"{sections.bss:,} B", ""),
+        ("NV: persistent data", f"{sections.nv:,} B", "not in the image"),
         ("stack, estimated", f"{sections.stack:,} B", ""),
         ("flash: image and persistent data", f"{size.flash + size.nv:,} B", f"of {limits.flash:,} B"),
         ("SRAM: variables and stack", f"{size.sram:,} B", f"of {limits.sram:,} B"),
     ]
     table(f"{built.target}, built by {built.toolchain}", ("", "", ""), rows, left=(0, 2))
-    line(f"written to {built.elf}")
+    for path in (built.elf, *built.images.values()):
+        line(f"written to {path}")
 
 
 def print_library(built: Library) -> None:
@@ -209,12 +210,16 @@ def print_verification(found: Verification) -> None:
     for note in found.notes:
         line(f"note: {note}", "yellow")
     how = f"{found.toolchain}, sanitized" if found.sanitized else found.toolchain
-    for wrong in found.first_mismatches:
-        line(f"mismatch: {mismatch_text(wrong)}", "red")
+    for executor, mismatches in found.first_mismatches.items():
+        for wrong in mismatches:
+            line(f"mismatch on the {executor}: {mismatch_text(wrong)}", "red")
+    host = f"the C (built by {how}, {found.samples:,} samples)"
+    board = f" and the board ({found.image}, {found.board_samples:,} samples)" if found.board_samples else ""
     if found.mismatches:
-        line(f"{found.mismatches:,} mismatches between the C (built by {how}) and the reference", "red")
+        line(f"{found.mismatches:,} mismatches between {host}{board} and the reference", "red")
     else:
-        line(f"0 mismatches: the C (built by {how}) equals the reference in every byte", "green")
+        verb = "equal" if board else "equals"
+        line(f"0 mismatches: {host}{board} {verb} the reference in every byte", "green")
 
 
 def _distance(found: Difference) -> tuple[str, str, str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,6 @@ from freeml.ir.graph import QGraph
 from freeml.ir.types import Array
 from freeml.sim.trace import Trace
 
-CHUNK = 128
 DTYPES = {"tensor(float)": "float32", "tensor(double)": "float64", "tensor(float16)": "float16"}
 
 
@@ -22,21 +21,26 @@ class OnnxRunError(FreemlError):
     """onnxruntime is not installed, or refuses the model or its inputs."""
 
 
-def run_onnx(model: Path | bytes, inputs: Mapping[str, Array]) -> dict[str, Array]:
+def run_onnx(
+    model: Path | bytes, inputs: Mapping[str, Array], *, idle: Collection[str] = (), batch: int = 1
+) -> dict[str, Array]:
     """Outputs of an ONNX model (a file, or serialized) for real inputs, computed on one thread.
 
-    `inputs` holds (samples, *shape) or, without the batch axis, (samples, *shape[1:]) for every input of the model;
-    results are (samples, *shape) with the batch axis of 1, as everywhere in freeml. Samples run in batches where the
-    model's batch axis is symbolic, one at a time where it is 1. Nodes are not merged beforehand: onnxruntime's merged
-    8-bit operators saturate sums of products at 16 bits on some processors. Raises OnnxRunError.
+    `inputs` holds (samples, *shape) or, without the batch axis, (samples, *shape[1:]) for every input of the model but
+    the `idle` ones, which no output depends on: they are fed zeros. Results are (samples, *shape) with the batch axis
+    of 1, as everywhere in freeml. Samples run one at a time, as on a board, since an operator may act across the batch
+    axis; in batches where a larger `batch` says that none does and the model's batch axis is symbolic. Nodes are not
+    merged beforehand: onnxruntime's merged 8-bit operators saturate sums of products at 16 bits on some processors.
+    Raises OnnxRunError.
     """
     session = _session(model)
-    feeds = {spec.name: _feed(spec, inputs) for spec in session.get_inputs()}
+    feeds = {spec.name: _feed(spec, inputs) for spec in session.get_inputs() if spec.name not in idle}
     counts = {len(array) for array in feeds.values()}
     if len(counts) != 1 or counts == {0}:
         raise OnnxRunError(f"expected as many samples for every input and at least one, found {sorted(counts)}")
-    batched = all(_symbolic_batch(spec) for spec in (*session.get_inputs(), *session.get_outputs()))
-    size = CHUNK if batched else 1
+    feeds |= {spec.name: _zeros(spec, min(counts)) for spec in session.get_inputs() if spec.name in idle}
+    batched = batch > 1 and all(_symbolic_batch(spec) for spec in (*session.get_inputs(), *session.get_outputs()))
+    size = batch if batched else 1
     names = [spec.name for spec in session.get_outputs()]
     parts: dict[str, list[Array]] = {name: [] for name in names}
     for start in range(0, counts.pop(), size):
@@ -106,6 +110,16 @@ def _feed(spec: Any, inputs: Mapping[str, Array]) -> Array:  # noqa: ANN401
             f"input {spec.name}: expected samples of shape {shape}, found {list(np.shape(inputs[spec.name])[1:])}"
         )
     return np.ascontiguousarray(array, dtype=DTYPES[spec.type])
+
+
+def _zeros(spec: Any, count: int) -> Array:  # noqa: ANN401
+    """(count, *shape) zeros of an input's type; symbolic axes have extent 1."""
+    element = str(spec.type).removeprefix("tensor(").removesuffix(")")
+    try:
+        dtype = np.dtype(DTYPES.get(spec.type, element))
+    except TypeError:
+        raise OnnxRunError(f"input {spec.name}: expected a tensor of numbers, found {spec.type}") from None
+    return np.zeros((count, *(n if isinstance(n, int) else 1 for n in spec.shape)), dtype=dtype)
 
 
 # --- comparison with the reference ------------------------------------------------------------------------------------

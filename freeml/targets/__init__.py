@@ -7,12 +7,36 @@ from __future__ import annotations
 
 from freeml.errors import FreemlError
 from freeml.targets.apollo4 import APOLLO4
-from freeml.targets.board import Board, Compiler, CompilerKind, Memory, MemoryKind
+from freeml.targets.board import (
+    Board,
+    Compiler,
+    CompilerKind,
+    Console,
+    Energy,
+    ImageFormat,
+    Memory,
+    MemoryKind,
+    Programmer,
+    ProgrammerName,
+)
 from freeml.targets.msp430 import MSP430
 
 BOARDS: dict[str, Board] = {board.name: board for board in (MSP430, APOLLO4)}
 
-__all__ = ["BOARDS", "Board", "Compiler", "CompilerKind", "Memory", "MemoryKind", "get"]
+__all__ = [
+    "BOARDS",
+    "Board",
+    "Compiler",
+    "CompilerKind",
+    "Console",
+    "Energy",
+    "ImageFormat",
+    "Memory",
+    "MemoryKind",
+    "Programmer",
+    "ProgrammerName",
+    "get",
+]
 
 
 def get(name: str) -> Board:

@@ -12,13 +12,26 @@ linker script for buffers that a user places there, but it must be powered up fi
 
 from __future__ import annotations
 
-from freeml.targets.board import Board, Compiler, Memory
+from freeml.targets.board import Board, Compiler, Console, Energy, Memory, Programmer
 
 _MRAM = Memory(name="MRAM", kind="nv", start=0x18000, size_bytes=0x200000 - 0x18000)
 _TCM = Memory(name="TCM", kind="sram", start=0x1000_0000, size_bytes=0x60000)
 _SHARED_SRAM = Memory(name="SSRAM", kind="sram", start=0x1006_0000, size_bytes=0x100000)
 
 _ARM_FLAGS = ("-mcpu=cortex-m4", "-mthumb", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16")
+
+_ENERGY = Energy(
+    nj_per_cycle=3.3 * 4e-6 / 1e6 * 1e9,
+    nj_per_nv_read=0.0,
+    nj_per_nv_write=0.0,
+    cycles_per_instruction=1.3,
+    clock_hz=96_000_000,
+    supply_volts=3.3,
+    source=(
+        "4 uA/MHz executing from MRAM at 3.3 V, the headline of Ambiq's product brief; 1.3 cycles per instruction is a "
+        "guess for loops of loads and multiplies, and writes to MRAM are not counted for want of a published figure"
+    ),
+)
 
 APOLLO4 = Board(
     name="apollo4",
@@ -62,6 +75,42 @@ APOLLO4 = Board(
             libraries=("-lgcc",),
             how_to_get="install the GNU Arm embedded toolchain (on Debian: the package `gcc-arm-none-eabi`)",
             environment_variable="FREEML_ARM_GCC",
+        ),
+    ),
+    energy=_ENERGY,
+    image_formats=("hex", "bin"),
+    programmers=(
+        Programmer(
+            name="jlink",
+            programs=("JLinkExe", "JLink"),
+            arguments=(
+                *"-NoGui 1 -ExitOnError 1 -device AMAP42KK-KBR -if SWD -speed 4000 -autoconnect 1".split(),
+                "-CommandFile",
+                "{script}",
+            ),
+            script=("r", "h", "loadfile {hex}", "r", "g", "exit"),
+            failure_words=("Cannot connect", "Could not connect", "FAILED:"),
+            how_to_get="install SEGGER's J-Link software and put JLinkExe on PATH",
+            when_it_fails="check that the board has power and that its J-Link USB plug is in",
+        ),
+        Programmer(
+            name="openocd",
+            programs=("openocd",),
+            arguments=("-f", "{config}", "-c", "program {hex} verify reset exit"),
+            config=(
+                "an OpenOCD script with the probe, the target and a flash bank for the Apollo4's MRAM: OpenOCD's own "
+                "releases up to 0.12 have no driver for it, so this takes a build that has, or another programmer"
+            ),
+            how_to_get="install it (on Debian: the package `openocd`)",
+            when_it_fails="check that the board has power, that the probe's USB plug is in and that the script fits it",
+        ),
+    ),
+    console=Console(
+        baud=None,
+        hears=False,
+        where=(
+            "pipe the trace console into freeml: JLinkSWOViewerCL -device AMAP42KK-KBR -itmport 0x0 | "
+            "freeml device DIR --port -, and reset the board"
         ),
     ),
     linker_script="apollo4.ld",

@@ -8,7 +8,13 @@ from typing import Literal
 MemoryKind = Literal["sram", "nv"]
 """`sram` loses its content with the supply; `nv` (FRAM, MRAM) keeps it."""
 
-CompilerKind = Literal["zig", "clang", "gcc"]
+CompilerKind = Literal["zig", "clang", "gcc", "gcc-large"]
+"""`gcc-large` is GCC with the 20-bit pointers of the MSP430X's large memory model."""
+
+ProgrammerName = Literal["mspdebug", "dslite", "jlink", "openocd"]
+
+ImageFormat = Literal["hex", "ti-txt", "bin"]
+"""Intel HEX; TI-TXT; plain bytes from the lowest address on, gaps filled with 0xFF."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,8 +54,80 @@ class Compiler:
     """The end of an error message that says none was found: an imperative without a full stop."""
     linkers: tuple[str, ...] = ()
     """Programs that link, in the order they are tried; empty when the compiler's own driver does."""
+    return_address_bytes: int | None = None
+    """What a call pushes on the stack where it is not the board's usual number."""
     environment_variable: str | None = None
     """Names a variable that may hold the compiler's path, or the folder of the installation."""
+    max_object_bytes: int | None = None
+    """The largest array it compiles; None where only the memory limits it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Programmer:
+    """A tool that writes a firmware to a board, and its command line.
+
+    It runs in the folder of the images. In `arguments` and `script`, `{elf}`, `{hex}`, `{txt}` and `{bin}` stand for
+    the names of these, `{script}` for that of the command file, `{config}` and `{driver}` for what the user says.
+    """
+
+    name: ProgrammerName
+    programs: tuple[str, ...]
+    """Executable names, in the order they are tried."""
+    arguments: tuple[str, ...]
+    script: tuple[str, ...] = ()
+    """Lines of a command file; empty where there is none."""
+    driver: str | None = None
+    """The default for `{driver}`; None where there is no choice."""
+    config: str | None = None
+    """What file the user must name, and where it comes from; None where there is none."""
+    failure_words: tuple[str, ...] = ()
+    """Output that means failure whatever the exit status."""
+    how_to_get: str
+    """The end of an error message that says the tool is missing: an imperative without a full stop."""
+    when_it_fails: str
+    """What to check about the board: another."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Console:
+    """How the self-test program on a board talks to a person's desk."""
+
+    baud: int | None
+    """Of a serial port with 8 data bits, no parity, 1 stop bit; None where the console is no serial port."""
+    hears: bool
+    """Whether `fm_board_wait` can return a character."""
+    where: str
+    """How to find it, as the end of an error message: an imperative without a full stop."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Energy:
+    """An estimate of what execution takes from the supply, in nanojoules; linear in what a simulator counts.
+
+    Energy of a stretch = cycles * `nj_per_cycle` + memory accesses of either kind * their cost.
+    """
+
+    nj_per_cycle: float
+    """Every processor cycle, instructions coming from a cache."""
+    nj_per_nv_read: float
+    """Added by a read of non-volatile memory that its cache does not hold."""
+    nj_per_nv_write: float
+    """Added by a write of one granule to non-volatile memory."""
+    cycles_per_instruction: float | None
+    """Assumed where a simulator counts instructions only; None where it counts cycles."""
+    clock_hz: int
+    supply_volts: float
+    source: str
+    """Where the constants are from and what is assumed, in one or two sentences for the user."""
+
+    def nanojoules(self, *, cycles: int | None, instructions: int, nv_reads: int | None, nv_writes: int) -> float:
+        """Estimated energy of a stretch of execution."""
+        if cycles is None:
+            cycles_or_guess = instructions * (self.cycles_per_instruction or 1.0)
+        else:
+            cycles_or_guess = float(cycles)
+        accesses = (nv_reads or 0) * self.nj_per_nv_read + nv_writes * self.nj_per_nv_write
+        return cycles_or_guess * self.nj_per_cycle + accesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +171,12 @@ class Board:
     """The ELF section of constants in `far_nv`."""
     compilers: tuple[Compiler, ...]
     """In order of preference: the first is the default."""
+    energy: Energy
+    image_formats: tuple[ImageFormat, ...]
+    """What is written beside the ELF file, for programmers."""
+    programmers: tuple[Programmer, ...]
+    """In order of preference: the first is the default."""
+    console: Console
     linker_script: str
     """File name in the firmware folder."""
     elf_machine: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from freeml.toolchains.build import BOARD_FOLDER, BuildResult, build, build_host, build_host_sources, build_sources
+from freeml.toolchains.flags import OPTIMISE
 from freeml.toolchains.sizes import Sizes, sizes
 from freeml.toolchains.stack import StackEstimate, estimate_stack
 from freeml.toolchains.toolchain import HOST, Toolchain, find, find_host, installed, installed_host
@@ -10,6 +11,7 @@ from freeml.toolchains.toolchain import HOST, Toolchain, find, find_host, instal
 __all__ = [
     "BOARD_FOLDER",
     "HOST",
+    "OPTIMISE",
     "BuildResult",
     "Sizes",
     "StackEstimate",

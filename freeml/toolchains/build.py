@@ -13,7 +13,7 @@ from pathlib import Path
 
 from freeml.errors import ToolchainError
 from freeml.targets import Board
-from freeml.toolchains.flags import SANITIZERS
+from freeml.toolchains.flags import OPTIMISE, SANITIZERS
 from freeml.toolchains.sizes import Sizes, sizes
 from freeml.toolchains.stack import StackEstimate, estimate_stack
 from freeml.toolchains.toolchain import Toolchain, find_host
@@ -49,7 +49,7 @@ class BuildResult:
     """Wall time of compiling and linking."""
 
 
-def build(toolchain: Toolchain, board: Board, folder: Path, out_elf: Path, *, optimise: str = "-O2") -> BuildResult:
+def build(toolchain: Toolchain, board: Board, folder: Path, out_elf: Path, *, optimise: str = OPTIMISE) -> BuildResult:
     """Builds the firmware in an emitted folder: its own C files, those of the runtime, the device and the board.
 
     Nothing but `out_elf` is written. Raises ToolchainError with the first lines of the compiler's complaint.
@@ -74,7 +74,7 @@ def build_sources(
     include_dirs: Sequence[Path],
     script: Path,
     out_elf: Path,
-    optimise: str = "-O2",
+    optimise: str = OPTIMISE,
 ) -> BuildResult:
     """Compiles each source by itself and links them under `script`; see `build`."""
     started = time.perf_counter()
@@ -86,7 +86,8 @@ def build_sources(
         # Linked beside its place and moved there at the end: a failed build leaves an earlier file as it was.
         linked = work / "linked.elf"
         _run(toolchain.link_command(objects, linked, script.resolve()), work, f"linking {out_elf.name}")
-        stack = estimate_stack(objects, board.return_address_bytes)
+        pushed = toolchain.return_address_bytes
+        stack = estimate_stack(objects, board.return_address_bytes if pushed is None else pushed)
         measured = sizes(linked, board, stack=stack.size_bytes)
         _install(linked, out_elf)
     return BuildResult(

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from freeml.targets import CompilerKind
 
+OPTIMISE = "-Os"
+"""For boards. The emitted Makefile has the same, so that it makes what reports measure."""
+
 WARNINGS = (
     "-std=c99",
     "-Wall",
@@ -30,11 +33,14 @@ FREESTANDING = (
 )
 """No C library, no unwinding, one section per function and object, so that the linker drops what nothing uses."""
 
+# GCC turns the loop inside memcpy into a call of memcpy unless told not to, even when freestanding.
+_GCC_FRAMES = ("-fstack-usage", "-fno-tree-loop-distribute-patterns")
+
 FRAME_SIZES: dict[CompilerKind, tuple[str, ...]] = {
     "zig": ("-fstack-size-section",),
     "clang": ("-fstack-size-section",),
-    # GCC turns the loop inside memcpy into a call of memcpy unless told not to, even when freestanding.
-    "gcc": ("-fstack-usage", "-fno-tree-loop-distribute-patterns"),
+    "gcc": _GCC_FRAMES,
+    "gcc-large": _GCC_FRAMES,
 }
 """How each compiler is asked for the size of every function's frame, and what else it needs to be freestanding."""
 

@@ -55,6 +55,8 @@ class Toolchain:
     compile_flags: tuple[str, ...]
     link_flags: tuple[str, ...]
     libraries: tuple[str, ...]
+    return_address_bytes: int | None = None
+    """What a call pushes on the stack where it is not the board's usual number."""
 
     def compile_command(
         self, source: Path, output: Path, include_dirs: Sequence[Path] = (), flags: Sequence[str] = ()
@@ -91,6 +93,7 @@ def find(board: Board, name: str | None = None) -> Toolchain:
         compile_flags=(*compiler.compile_flags, *WARNINGS, *FREESTANDING, *FRAME_SIZES[compiler.kind]),
         link_flags=(*compiler.link_flags, *nostdlib),
         libraries=compiler.libraries,
+        return_address_bytes=compiler.return_address_bytes,
     )
 
 

@@ -32,18 +32,10 @@ def images() -> np.ndarray:
     return np.random.default_rng(0).uniform(size=(IMAGES, 1, 28, 28)).astype(np.float32)
 
 
-def test_compile_from_prompt_to_prompt(benchmark, tmp_path):
-    command = [
-        sys.executable,
-        "-m",
-        "freeml",
-        "compile",
-        str(LENET),
-        "--target",
-        "apollo4",
-        "--out",
-        str(tmp_path / "o"),
-    ]
+@pytest.mark.parametrize("target", ["msp430", "apollo4"])
+def test_compile_from_prompt_to_prompt(benchmark, tmp_path, target):
+    out = str(tmp_path / "o")
+    command = [sys.executable, "-m", "freeml", "compile", str(LENET), "--target", target, "--out", out]
     benchmark.pedantic(subprocess.run, args=(command,), kwargs={"check": True, "capture_output": True}, rounds=5)
     assert benchmark.stats.stats.median <= 3.0
 
@@ -71,4 +63,4 @@ def test_host(benchmark, lenet, images, tmp_path):
 
 @pytest.mark.benchmark(group="images")
 def test_onnxruntime_beside_it(benchmark, images):
-    benchmark.pedantic(run_onnx, args=(LENET, {"input": images}), rounds=5)
+    benchmark.pedantic(run_onnx, args=(LENET, {"input": images}), kwargs={"batch": 128}, rounds=5)

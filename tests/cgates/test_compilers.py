@@ -12,10 +12,9 @@ from cgates.gate_nets import NETS, gate_net
 from freeml.artifact import write_files
 from freeml.codegen.emit import firmware_files
 from freeml.errors import ToolchainError
-from freeml.fit import OPTIMISE
 from freeml.resources import resource_dir
 from freeml.targets import BOARDS, Board
-from freeml.toolchains import HOST, Toolchain, build, build_host, find, find_host
+from freeml.toolchains import HOST, OPTIMISE, Toolchain, build, build_host, find, find_host
 from freeml.toolchains.flags import WARNINGS
 
 pytestmark = pytest.mark.cgates

@@ -35,6 +35,61 @@ def test_report_that_is_not_ours(tmp_path: Path, model_file: Path, report: str) 
     assert files_of(out) == {"report.json": report.encode()}
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "src/main.c", "runtime/mine.h", ".git/config"])
+def test_files_of_the_user_in_an_earlier_output(compiled: Compiled, name: str) -> None:
+    """A report of ours does not make the folder ours: what freeml did not write is never replaced."""
+    path = compiled.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("four years of work")
+    message = earlier_output_survives(compiled, compiled.model, kind="OutputFolderError")
+    assert f"found {name}" in message
+    assert path.read_text() == "four years of work"
+    assert name not in load_artifact(compiled.folder).files
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_project_that_keeps_a_report(
+    compiled: Compiled, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    """A folder of the user's own into which a report of freeml was copied."""
+    project = tmp_path / "project"
+    (project / "src").mkdir(parents=True)
+    (project / "src" / "app.c").write_text("int main(void);")
+    (project / "report.json").write_bytes((compiled.folder / "report.json").read_bytes())
+    before = files_of(project)
+    if in_place:
+        monkeypatch.chdir(project)
+    refusal("compile", compiled.model, "--out", "." if in_place else project, kind="OutputFolderError")
+    assert files_of(project) == before
+
+
+def test_link_of_the_user_in_an_earlier_output(compiled: Compiled, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (compiled.folder / "link").symlink_to(tmp_path / "elsewhere")
+    refusal("compile", compiled.model, "--out", compiled.folder, kind="OutputFolderError")
+    assert (compiled.folder / "link").is_symlink()
+
+
+def test_what_was_built_there_may_go(compiled: Compiled) -> None:
+    """build/ and what the emitted Makefile makes are no reason to refuse; neither is a file that is missing or changed."""
+    for name in ("build/zig/model.c.o", "host_model"):
+        (compiled.folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (compiled.folder / name).write_text("made")
+    (compiled.folder / "firmware.elf").unlink()
+    (compiled.folder / "model.c").write_text("changed")
+    result = run("compile", compiled.model, "--data", compiled.data, "--out", compiled.folder)
+    assert result.exit_code == 0, result.output
+    assert not (compiled.folder / "host_model").exists()
+    assert files_of(compiled.folder) == load_artifact(compiled.folder).files
+
+
+@pytest.mark.parametrize("name", ["/etc/passwd", "../outside"])
+def test_report_that_lists_files_elsewhere(compiled: Compiled, name: str) -> None:
+    path = compiled.folder / "report.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "files": [name]}))
+    refusal("verify", compiled.folder, kind="ArtifactError")
+
+
 def test_file_or_link_in_place_of_the_folder(tmp_path: Path, model_file: Path) -> None:
     (tmp_path / "file").write_text("a file")
     refusal("compile", model_file, "--out", tmp_path / "file", kind="OutputFolderError")

@@ -34,15 +34,17 @@ def test_demo(tmp_path: Path) -> None:
 
 FINE = Verification(
     samples=200,
+    board_samples=10,
     split="test",
     layers=3,
     bytes=100,
-    executors=("reference", "host", ORT_QUANTIZED, ORT_FLOAT),
+    executors=("reference", "host", "board", ORT_QUANTIZED, ORT_FLOAT),
     toolchain="gcc",
+    image="har/firmware.elf",
     sanitized=False,
     mismatches=0,
-    first_mismatches=(),
-    accuracy={"reference": 0.88, "host": 0.88, ORT_QUANTIZED: 0.88, ORT_FLOAT: 0.885},
+    first_mismatches={"host": (), "board": ()},
+    accuracy={"reference": 0.88, "host": 0.88, "board": 0.9, ORT_QUANTIZED: 0.88, ORT_FLOAT: 0.885},
     differences={ORT_QUANTIZED: (Difference(value="logits", largest_steps=1.0, mean_steps=0.1, agreement=1.0),)},
     notes=(),
 )
@@ -58,8 +60,8 @@ def test_agreement_is_no_disagreement() -> None:
     ("found", "expected"),
     [
         (
-            replace(FINE, mismatches=7, first_mismatches=(WRONG,)),
-            "value conv, sample 3, element 5: expected 1, found 2",
+            replace(FINE, mismatches=7, first_mismatches={"board": (WRONG,)}),
+            "board: value conv, sample 3, element 5: expected 1, found 2",
         ),
         (replace(FINE, samples=199), "the accuracy of the report"),
         (replace(FINE, accuracy={**FINE.accuracy, "reference": 0.5}), "the accuracy of the report"),

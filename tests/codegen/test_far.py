@@ -5,9 +5,10 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from freeml.building import build_firmware as build_firmware_in
 from freeml.codegen.emit import emit, firmware_files
 from freeml.codegen.lower import lower
-from freeml.errors import DoesNotFitError
+from freeml.errors import DoesNotFitError, ToolchainError
 from freeml.fit import build_firmware, check_far
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.passes.driver import run_passes
@@ -69,6 +70,23 @@ def test_only_what_does_not_fit_goes_far(tmp_path):
     assert artifact.files["model.c"].count(b"fm_far_read(row") == 1
 
 
+def test_build_notices_that_the_linker_moved_them(tmp_path):
+    folder = tmp_path / "out"
+    compile_model(big_net(tmp_path / "medium.onnx", 80), options=Options(target="msp430"), output=folder)
+    built = build_firmware_in(folder)
+    assert built.sections.far > 30_000
+    assert built.elf.read_bytes() == (folder / "firmware.elf").read_bytes()
+    earlier = {path.name: path.read_bytes() for path in built.elf.parent.iterdir()}
+    assert set(earlier) == {"firmware.elf", "firmware.hex", "firmware.txt"}
+    script = folder / "board" / "msp430fr5994.ld"
+    script.write_text(
+        script.read_text().replace("ORIGIN = 0x10000, LENGTH = 0x34000", "ORIGIN = 0x10100, LENGTH = 0x33F00")
+    )
+    with pytest.raises(ToolchainError, match=r"moved far constants: expected {'fm_wide_weights(_0)?': 65536"):
+        build_firmware_in(folder)
+    assert {path.name: path.read_bytes() for path in built.elf.parent.iterdir()} == earlier
+
+
 def test_more_than_the_board_has(tmp_path):
     with pytest.raises(DoesNotFitError, match=r"(?s)does not fit.*weights.*largest contributors.*wide"):
         compile_model(big_net(tmp_path / "huge.onnx", 520), options=Options(target="msp430"))
@@ -94,10 +112,10 @@ def test_the_firmware_reads_far_rows_right(tmp_path, kind):
     files = {k: v.encode() for k, v in emit(program, stamp="", vectors=vectors(planned)).items()}
     elf = tmp_path / "firmware.elf"
     build_firmware({**files, **firmware_files(board.name)}, board, kind, elf)
-    check_far(elf, program)
+    check_far(elf, program.far_symbols)
     cpu = Cpu(elf)
     cpu.run(30_000_000)
-    assert cpu.console.decode() == "vectors 1 wrong bytes 0\r\n"
+    assert cpu.console.decode().splitlines()[-1] == "vectors 1 wrong bytes 0"
 
 
 def calibrated(path):

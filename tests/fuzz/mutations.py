@@ -133,6 +133,19 @@ def rename_node(model: onnx.ModelProto, chance: random.Random) -> None:
     _node(model, chance).name = chance.choice(NAMES)
 
 
+# What freeml itself makes of names, and what its runtime is called: the ends of C names of layers and constants.
+ENDINGS = (
+    "weights", "bias", "operand", "multipliers", "table", "knots", "offsets0", "exp", "prelu", "sigmoid", "add", "clip",
+    "2", "fn", "step", "copy", "view",
+)  # fmt: skip
+
+
+def rename_node_like_another(model: onnx.ModelProto, chance: random.Random) -> None:
+    """A name that looks as if freeml had made it from another node's: `conv_prelu`, `layer_conv`, `fn`."""
+    other, ending = _node(model, chance).name, chance.choice(ENDINGS)
+    _node(model, chance).name = chance.choice((f"{other}_{ending}", f"layer_{other}", ending, f"{other}.{ending}"))
+
+
 def rename_value(model: onnx.ModelProto, chance: random.Random) -> None:
     """The same new name wherever the old one is: the net stays what it is."""
     old, new = chance.choice([*_names(model), "x"]), chance.choice(NAMES)
@@ -391,7 +404,7 @@ def add_function(model: onnx.ModelProto, chance: random.Random) -> None:
 
 
 STRUCTURE: tuple[Structure, ...] = (
-    drop_node, duplicate_node, swap_nodes, rename_node, rename_value, rewire_input, rewire_output, add_operand,
+    drop_node, duplicate_node, swap_nodes, rename_node, rename_node_like_another, rename_value, rewire_input, rewire_output, add_operand,
     drop_operand, change_operator, change_domain, change_number, change_length, change_text, change_attribute_type,
     rename_attribute, drop_attribute, insert_operator, insert_operator, insert_operator, insert_operator, add_output,
     add_output, scale_weights, scale_weights, change_number, change_number, nest_graph, change_extents, change_data_type, change_data, drop_tensor,
@@ -401,6 +414,6 @@ STRUCTURE: tuple[Structure, ...] = (
 
 # What often leaves a valid net, though another one.
 GENTLE: tuple[Structure, ...] = (
-    rename_node, rename_value, change_graph_name, insert_operator, add_output, scale_weights, change_number, change_data,
-    change_declared_shape,
+    rename_node, rename_node_like_another, rename_value, change_graph_name, insert_operator, add_output, scale_weights,
+    change_number, change_data, change_declared_shape,
 )  # fmt: skip

@@ -58,7 +58,7 @@ def take(path: Path, *, build: bool, precision: Literal["int8", "int16"] = "int8
     vectors = test_vectors(qgraph, inputs)
     generated = emit(program, stamp=stamp(path, options), vectors=vectors)
     json.dumps([trial.error for trial in choice.trials], allow_nan=False)
-    files = artifact_files(generated, qgraph, get_board("msp430"), "{}\n", {"model.qdq.onnx": to_qdq(choice.qgraph)})
+    files = artifact_files(generated, qgraph, get_board("msp430"), {}, {"model.qdq.onnx": to_qdq(choice.qgraph)})
     if build:
         artifact = Artifact(graph=qgraph, board=get_board("msp430"), files=files, report={})
         integers = artifact.quantized_inputs(inputs)

@@ -77,9 +77,9 @@ class Cpu:
                 self.write(RES0 + 2 * word, product >> 16 * word & 0xFFFF, False)
 
     def run(self, limit: int = 2_000_000) -> None:
-        """Until the CPU switches itself off."""
+        """Until the CPU switches itself off, or waits for a character that nobody will send."""
         for _ in range(limit):
-            if self.registers[SR] & CPU_OFF:
+            if self.registers[SR] & CPU_OFF or self.registers[PC] == self.symbols.get("fm_board_wait"):
                 return
             self.step()
         raise AssertionError(f"still running after {limit} instructions, at 0x{self.registers[PC]:04X}")

@@ -6,12 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
 import pytest
 
 from freeml.errors import ToolchainError
-from freeml.targets import Board
+from freeml.targets import BOARDS, Board
 from freeml.toolchains import Toolchain, build, sizes
 
 from .conftest import TOOLCHAINS, Built, each_llvm_for_msp430, each_toolchain, emit_tiny
@@ -21,6 +22,9 @@ SCRATCH_BYTES = 200
 """Of the layer with the largest frame, see tiny/model.c."""
 
 STATUS_OK = 0x4F4B
+
+OUTPUTS = (bytes([127, 18]), bytes([24, 3]))
+"""Of the test vectors, see tiny/vectors.c."""
 
 
 @each_toolchain
@@ -69,12 +73,43 @@ def test_the_emitted_makefile_gives_the_same_bytes(board: Board, toolchain: Tool
     assert (folder / "firmware.elf").read_bytes() == built(board, toolchain).elf.read_bytes()
 
 
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+@pytest.mark.parametrize(
+    ("name", "variable", "program"),
+    [("msp430", "FREEML_MSP430_GCC", "msp430-elf-gcc"), ("apollo4", "FREEML_ARM_GCC", "arm-none-eabi-gcc")],
+)
+def test_the_emitted_makefile_finds_gcc_where_freeml_does(name: str, variable: str, program: str, tmp_path: Path):
+    """The variable names the program, its folder or the folder of the installation; what is not there is not used."""
+    folder = emit_tiny(tmp_path / "fw", BOARDS[name])
+    inside = tmp_path / "prefix" / "bin" / program
+    inside.parent.mkdir(parents=True)
+    inside.touch(mode=0o755)
+    cases = {
+        inside: inside,
+        inside.parent: inside,
+        inside.parent.parent: inside,
+        tmp_path / "nothing": program,
+        "": program,
+    }
+    for value, expected in cases.items():
+        command = ["make", "--dry-run", "TOOLCHAIN=gcc"]
+        environment = {**os.environ, variable: str(value)}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
+        linking = done.stdout.splitlines()[-1]
+        assert linking.split()[0] == str(expected), variable
+
+
 @each_llvm_for_msp430
 def test_firmware_runs_and_finds_its_vectors_right(msp430: Board, toolchain: Toolchain, built: Built):
     result = built(msp430, toolchain)
     cpu = Cpu(result.elf)
     cpu.run()
-    assert cpu.console == b"vectors 2 wrong bytes 0\r\n"
+    assert (
+        cpu.console
+        == b"model 0123abcd\r\n"
+        + b"".join(b"vector %d crc %08x\r\n" % (number, zlib.crc32(outputs)) for number, outputs in enumerate(OUTPUTS))
+        + b"vectors 2 wrong bytes 0\r\n"
+    )
     assert cpu.read(cpu.symbols["fm_board_status"], False) == STATUS_OK
     used = cpu.symbols["__stack"] - cpu.lowest_stack
     assert used <= result.stack.size_bytes <= used + 8, "the estimate covers what was used, and hardly more"
@@ -87,7 +122,7 @@ def test_firmware_notices_one_wrong_byte(msp430: Board, toolchain: Toolchain, tm
     vectors.write_text(vectors.read_text().replace("{24, 3}", "{24, 4}"))
     cpu = Cpu(build(toolchain, msp430, folder, tmp_path / "firmware.elf").elf)
     cpu.run()
-    assert cpu.console == b"vectors 2 wrong bytes 1\r\n"
+    assert cpu.console.splitlines()[-1] == b"vectors 2 wrong bytes 1"
 
 
 def test_building_writes_the_elf_and_nothing_else(msp430: Board, zig: Toolchain, tmp_path: Path, monkeypatch):

@@ -32,7 +32,7 @@ static void quotient(void)
     arena[FM_INPUT_0_LENGTH + 1U] = (int8_t)(arena[FM_INPUT_0_LENGTH] / scratch[divisor]);
 }
 
-const fm_layer_fn fm_layers[FM_LAYER_COUNT] = {dense, quotient};
+const fm_step fm_layers[FM_LAYER_COUNT] = {dense, quotient};
 
 void fm_infer(void)
 {

@@ -3,6 +3,7 @@
 
 #include "model.h"
 
+#define FM_MODEL_ID "0123abcd"
 #define FM_VECTOR_COUNT 2U
 #define FM_EACH_INPUT(x) x(0)
 #define FM_EACH_OUTPUT(x) x(0)
