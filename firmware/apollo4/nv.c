@@ -18,8 +18,8 @@ typedef int (*fm_rom_program)(uint32_t key, uint32_t function, uint32_t source, 
 /* Bit 0 marks Thumb code. */
 #define ROM_PROGRAM ((fm_rom_program)(uintptr_t)(0x0800006Cu | 1u))
 
-/* `source` is in TCM: no part of the MRAM can be read while it is programmed. */
-static void program(uintptr_t target, uintptr_t source, size_t size)
+/* Addresses of the source, in TCM since no part of the MRAM can be read while it is programmed, and of the target. */
+static void program(uint32_t target, uint32_t source, uint32_t size)
 {
     uint32_t were_masked;
     int failed;
@@ -32,19 +32,14 @@ static void program(uintptr_t target, uintptr_t source, size_t size)
     }
 }
 
-/* Whether the boot ROM can take `size` bytes from there as they are. */
-static int is_source(uintptr_t from, size_t size)
-{
-    return from % 4u == 0u && from >= TCM_START && from < TCM_END && size <= TCM_END - from;
-}
-
 void fm_nv_write(void *nv, const void *from, size_t size)
 {
     const unsigned char *byte = from;
-    uintptr_t target = (uintptr_t)nv;
+    const uint32_t source = (uint32_t)(uintptr_t)from;
+    uint32_t target = (uint32_t)(uintptr_t)nv;
 
-    if (is_source((uintptr_t)from, size)) {
-        program(target, (uintptr_t)from, size);
+    if (source % 4u == 0u && source >= TCM_START && source < TCM_END) {
+        program(target, source, (uint32_t)size);
         return;
     }
     /* Otherwise by way of the stack, which is in TCM. */
@@ -56,7 +51,7 @@ void fm_nv_write(void *nv, const void *from, size_t size)
         for (unsigned i = 0; i < FM_NV_GRANULE; i++) {
             granule.bytes[i] = *byte++;
         }
-        program(target, (uintptr_t)&granule, FM_NV_GRANULE);
+        program(target, (uint32_t)(uintptr_t)&granule, FM_NV_GRANULE);
         target += FM_NV_GRANULE;
     }
 }

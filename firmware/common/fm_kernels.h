@@ -52,17 +52,37 @@ FM_DEFINE_DOT_STRIDED(s16_s8_wide, int64_t, int16_t, int8_t)
 FM_DEFINE_DOT_STRIDED(s8_s16_wide, int64_t, int8_t, int16_t)
 FM_DEFINE_DOT_STRIDED(s16_s16_wide, int64_t, int16_t, int16_t)
 
-/* Where a window sits in a channels-last map. `channels` elements are taken from each pixel of `pixel` elements. */
+/* Where a window sits in a channels-last map: counts in taps, and in elements how far it is from one thing to the
+ * next. */
 typedef struct fm_window {
-    int in_h;
+    int in_h; /* rows and columns of the map */
     int in_w;
     int kernel_h;
-    int kernel_w;
     int dilation_h;
     int dilation_w;
-    size_t channels;
-    size_t pixel;
+    int reach_w;     /* columns from the first tap to the last */
+    size_t channels; /* elements taken from each pixel */
+    size_t pixel;    /* elements of a pixel */
+    size_t pitch;    /* elements of a row of the map */
+    size_t row;      /* elements of a row of the patch */
+    size_t next_tap; /* from one tap to the next, in the map */
+    size_t next_row; /* from one row of taps to the next, in the map */
 } fm_window;
+
+/* fm_copy_<x>: copy `count` elements; returns the place behind the last. A port may bring its own. */
+#define FM_DEFINE_COPY(name, x_t)                                                                                      \
+    static inline x_t *fm_copy_##name(x_t *to, const x_t *from, size_t count)                                          \
+    {                                                                                                                  \
+        for (; count != 0U; --count) {                                                                                 \
+            *to++ = *from++;                                                                                           \
+        }                                                                                                              \
+        return to;                                                                                                     \
+    }
+
+#ifndef FM_PORT_COPY
+FM_DEFINE_COPY(s8, int8_t)
+FM_DEFINE_COPY(s16, int16_t)
+#endif
 
 /* fm_gather_<x>: copy the window whose first tap is at row y, column x (they may lie outside the map) to `patch`, row
  * by row; taps outside become `pad`. */
@@ -75,40 +95,33 @@ typedef struct fm_window {
         return to;                                                                                                     \
     }                                                                                                                  \
                                                                                                                        \
-    static inline x_t *fm_copy_##name(x_t *to, const x_t *from, size_t count)                                          \
-    {                                                                                                                  \
-        for (; count != 0U; --count) {                                                                                 \
-            *to++ = *from++;                                                                                           \
-        }                                                                                                              \
-        return to;                                                                                                     \
-    }                                                                                                                  \
-                                                                                                                       \
     static inline void fm_gather_##name(const fm_window *g, const x_t *in, int y, int x, x_t pad, x_t *patch)          \
     {                                                                                                                  \
-        const size_t step = (size_t)g->dilation_w * g->pixel;                                                          \
-        int first = 0; /* taps first..last-1 of a row lie inside the map */                                            \
-        int last = g->kernel_w;                                                                                        \
-        while (first < last && x + first * g->dilation_w < 0) {                                                        \
-            ++first;                                                                                                   \
+        size_t left = 0; /* elements of a row of the patch outside the map, at either end */                           \
+        size_t right = 0;                                                                                              \
+        for (int last = x + g->reach_w; last >= g->in_w && right < g->row; last -= g->dilation_w) {                    \
+            right += g->channels;                                                                                      \
         }                                                                                                              \
-        while (last > first && x + (last - 1) * g->dilation_w >= g->in_w) {                                            \
-            --last;                                                                                                    \
+        for (; x < 0 && left + right < g->row; x += g->dilation_w) {                                                   \
+            left += g->channels;                                                                                       \
         }                                                                                                              \
-        for (int ky = 0; ky < g->kernel_h; ++ky, y += g->dilation_h) {                                                 \
-            if (y < 0 || y >= g->in_h || first == last) {                                                              \
-                patch = fm_fill_##name(patch, pad, (size_t)g->kernel_w * g->channels);                                 \
+        const size_t inside = g->row - left - right;                                                                   \
+        size_t offset = (size_t)y * g->pitch + (size_t)x * g->pixel; /* wraps while y is above the map, unused there */\
+        for (int ky = 0; ky < g->kernel_h; ++ky, y += g->dilation_h, offset += g->next_row) {                          \
+            if (y < 0 || y >= g->in_h || inside == 0U) {                                                               \
+                patch = fm_fill_##name(patch, pad, g->row);                                                            \
                 continue;                                                                                              \
             }                                                                                                          \
-            patch = fm_fill_##name(patch, pad, (size_t)first * g->channels);                                           \
-            const x_t *tap = in + ((size_t)y * (size_t)g->in_w + (size_t)(x + first * g->dilation_w)) * g->pixel;      \
-            if (step == g->channels) {                                                                                 \
-                patch = fm_copy_##name(patch, tap, (size_t)(last - first) * step);                                     \
+            const x_t *tap = in + offset;                                                                              \
+            patch = fm_fill_##name(patch, pad, left);                                                                  \
+            if (g->next_tap == g->channels) {                                                                          \
+                patch = fm_copy_##name(patch, tap, inside);                                                            \
             } else {                                                                                                   \
-                for (int kx = first; kx < last; ++kx, tap += step) {                                                   \
+                for (size_t done = 0; done < inside; done += g->channels, tap += g->next_tap) {                        \
                     patch = fm_copy_##name(patch, tap, g->channels);                                                   \
                 }                                                                                                      \
             }                                                                                                          \
-            patch = fm_fill_##name(patch, pad, (size_t)(g->kernel_w - last) * g->channels);                            \
+            patch = fm_fill_##name(patch, pad, right);                                                                 \
         }                                                                                                              \
     }
 

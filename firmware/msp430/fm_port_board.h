@@ -23,6 +23,11 @@ int32_t fm_dot_strided_s16_s8(const int16_t *x, const int8_t *w, size_t count, s
 int32_t fm_dot_strided_s8_s16(const int8_t *x, const int16_t *w, size_t count, size_t stride);
 int32_t fm_dot_strided_s16_s16(const int16_t *x, const int16_t *w, size_t count, size_t stride);
 
+/* Copies in copy.S: the place behind the last element. */
+#define FM_PORT_COPY
+int8_t *fm_copy_s8(int8_t *to, const int8_t *from, size_t count);
+int16_t *fm_copy_s16(int16_t *to, const int16_t *from, size_t count);
+
 /* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready five cycles after OP2H was written
  * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"): four NOPs and the cycles that the
  * quickest read, through a pointer, takes before it reads. A compiler that keeps the register's address does read that

@@ -81,9 +81,7 @@ def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = Non
     names = c_names(tuple(n.name for n in run))
     prefixes = data_names(graph, names)
     data: list[CData] = []
-    layers = tuple(
-        _layer(graph, memory, node, names[node.name], prefixes[node.name], data, far or {}) for node in run
-    )
+    layers = tuple(_layer(graph, memory, node, names[node.name], prefixes[node.name], data, far or {}) for node in run)
     scratch = max((_scratch_bytes(layer) for layer in layers), default=0)
     inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
     outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))

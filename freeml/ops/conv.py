@@ -151,6 +151,9 @@ class QConv(LoweredOp):
             gathers=gathers,
             depth=geometry.taps if self.depthwise else geometry.taps * cg,
             row=geometry.in_w * geometry.channels,
+            patch_row=geometry.kernel_w * patch_channels,
+            next_tap=geometry.dilation_w * geometry.channels,
+            next_row=geometry.dilation_h * geometry.in_w * geometry.channels,
             pad_value=self.pad_value,
             dot=dot_name(x.ctype, w.ctype, self.wide),
             suffix=suffix(x.ctype),
@@ -169,7 +172,8 @@ class QConv(LoweredOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConvView:
-    """Values of codegen_templates/ops/conv.c.j2; `depth` is a dot product's length, `row` an input row's."""
+    """Values of codegen_templates/ops/conv.c.j2; `depth` is a dot product's length, `row` an input row's, and
+    `next_tap`, `next_row` are distances in the input, all in elements."""
 
     plane: Plane
     group: int
@@ -180,6 +184,9 @@ class ConvView:
     gathers: bool
     depth: int
     row: int
+    patch_row: int
+    next_tap: int
+    next_row: int
     pad_value: int
     dot: str
     suffix: str

@@ -103,6 +103,11 @@ class Plane:
         return self.kernel_h * self.kernel_w
 
     @property
+    def reach_w(self) -> int:
+        """Columns from the first tap to the last."""
+        return (self.kernel_w - 1) * self.dilation_w
+
+    @property
     def direct(self) -> bool:
         """Whether a window is one contiguous, never padded run of the channels-last input."""
         whole_rows = self.kernel_h == 1 or (self.kernel_w == self.in_w and self.dilation_h == 1)

@@ -279,3 +279,8 @@ class _Layout:
         outputs = tuple(value if v == stored else v for v in last.outputs)
         self.edit.types[value] = self.graph.types[value]
         self.edit.replace(maker, replace(maker, stages=(*maker.stages[:-1], replace(last, outputs=outputs))))
+        # other outputs may be the same tensor: they find it under its new name
+        self.copies = {key: value if name == stored else name for key, name in self.copies.items()}
+        self.views = {
+            name: replace(view, stored=value) if view.stored == stored else view for name, view in self.views.items()
+        }

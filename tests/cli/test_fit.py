@@ -17,7 +17,7 @@ from freeml.fit import linker_overflow
 from freeml.pipeline import Options, compile_model
 from freeml.targets import get as get_board
 from freeml.toolchains import installed
-from toolchains.cpu430 import Cpu
+from toolchains.board430 import finish, load
 
 MSP430 = get_board("msp430")
 GCC = pytest.mark.skipif("gcc" not in [t.kind for t in installed(MSP430)], reason="msp430-elf-gcc is not installed")
@@ -77,9 +77,8 @@ def test_vectors_give_way(tmp_path: Path) -> None:
     assert artifact.report["bytes"]["vectors"] == 0
     assert artifact.report["bytes"]["nv"] >= 34_000
     assert any("no test vectors" in note for note in artifact.report["notes"])
-    cpu = Cpu(out / "firmware.elf")
-    cpu.run(30_000_000)
-    assert cpu.console.decode().splitlines()[-1] == "vectors 0 wrong bytes 0"
+    machine = finish(load(out / "firmware.elf"))
+    assert machine.take_output().decode().splitlines()[-1] == "vectors 0 wrong bytes 0"
     assert build_firmware(out).bytes.vectors == 0
 
 

@@ -21,7 +21,7 @@ from freeml.quant.quantize import Precision
 from freeml.sim.trace import Trace, compare
 from freeml.targets import get as get_board
 from freeml.toolchains import installed
-from toolchains.cpu430 import Cpu
+from toolchains.board430 import finish, load
 
 
 def big_net(path, hidden, outputs=10):
@@ -113,9 +113,8 @@ def test_the_firmware_reads_far_rows_right(tmp_path, kind):
     elf = tmp_path / "firmware.elf"
     build_firmware({**files, **firmware_files(board.name)}, board, kind, elf)
     check_far(elf, program.far_symbols)
-    cpu = Cpu(elf)
-    cpu.run(30_000_000)
-    assert cpu.console.decode().splitlines()[-1] == "vectors 1 wrong bytes 0"
+    machine = finish(load(elf))
+    assert machine.take_output().decode().splitlines()[-1] == "vectors 1 wrong bytes 0"
 
 
 def calibrated(path):

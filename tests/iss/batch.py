@@ -99,7 +99,7 @@ def outcome(cases: Sequence[Case], memory: bytes, *, v_flag: int = V_FLAG) -> Ou
     return Outcome(registers=registers, memory=array)
 
 
-def stray_writes(cases: Sequence[Case], before: bytes, after: Outcome) -> list[int]:
+def stray_writes(cases: Sequence[Case], before: bytes | bytearray, after: Outcome) -> list[int]:
     """Addresses outside frames and slots that changed."""
     changed = np.frombuffer(before, dtype=np.uint8) != after.memory
     changed[START : end(cases)] = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .encode import ADDRESS_MASK, IN_MEMORY, PC, SP, Instruction, Mode, Operand
+from .encode import ADDRESS_MASK, IN_MEMORY, PC, SP, Instruction, Mode, Operand, Size
 
 if TYPE_CHECKING:
     from .generate import Draw
@@ -28,16 +28,16 @@ def _plant(draw: Draw, cell: int, value: int, size: int) -> None:
 
 def _leading(draw: Draw, mode: Mode, size: int, value: int) -> Operand:
     """An operand that yields `value`."""
-    width = "A" if size == 4 else "W"
+    width: Size = "A" if size == 4 else "W"
     if mode is Mode.IMMEDIATE:
         return Operand(mode=mode, value=value)
     if mode is Mode.REGISTER:
-        number = draw._free_register()
-        draw._point(number, value | (draw.random.randrange(16) << 16 if size == 2 else 0))
+        number = draw.free_register()
+        draw.point(number, value | (draw.random.randrange(16) << 16 if size == 2 else 0))
         return Operand(mode=mode, register=number)
-    cell = draw._cell("A" if size == 4 else "W")
+    cell = draw.cell(width)
     _plant(draw, cell, value, size)
-    return draw.operand(mode, "A" if width == "A" else "W", size == 4, cell=cell)
+    return draw.operand(mode, width, size == 4, cell=cell)
 
 
 def _br(draw: Draw) -> Instruction:
@@ -48,9 +48,7 @@ def _br(draw: Draw) -> Instruction:
 
 def _bra(draw: Draw) -> Instruction:
     assert draw.target is not None
-    mode = draw.random.choice(
-        (Mode.IMMEDIATE, Mode.REGISTER, Mode.INDIRECT, Mode.POSTINC, Mode.ABSOLUTE, Mode.INDEXED)
-    )
+    mode = draw.random.choice((Mode.IMMEDIATE, Mode.REGISTER, Mode.INDIRECT, Mode.POSTINC, Mode.ABSOLUTE, Mode.INDEXED))
     return Instruction(form="address", name="MOVA", size="A", source=_wide(draw, mode), destination=_TO_PC)
 
 
@@ -59,14 +57,14 @@ def _wide(draw: Draw, mode: Mode) -> Operand:
     assert draw.target is not None
     if mode is not Mode.INDEXED:
         return _leading(draw, mode, 4, draw.target)
-    cell = draw._cell("A")
+    cell = draw.cell("A")
     _plant(draw, cell, draw.target, 4)
-    return draw._short_index(cell)
+    return draw.short_index(cell)
 
 
 def _call_stack(draw: Draw) -> None:
     """Room for a return address above the cells of operands."""
-    draw._point(SP, draw.slot + len(draw.data) - 2 * draw.random.randrange(2))
+    draw.point(SP, draw.slot + len(draw.data) - 2 * draw.random.randrange(2))
 
 
 def _call(draw: Draw) -> Instruction:
@@ -91,17 +89,17 @@ def _calla(draw: Draw) -> Instruction:
 def _ret(draw: Draw) -> Instruction:
     assert draw.target is not None
     source = Operand(mode=Mode.POSTINC, register=SP)
-    cell = draw._cell("W")
+    cell = draw.cell("W")
     _plant(draw, cell, draw.target, 2)
-    draw._point(SP, cell)
+    draw.point(SP, cell)
     return Instruction(form="double", name="MOV", source=source, destination=_TO_PC)
 
 
 def _reta(draw: Draw) -> Instruction:
     assert draw.target is not None
-    cell = draw._cell("A")
+    cell = draw.cell("A")
     _plant(draw, cell, draw.target, 4)
-    draw._point(SP, cell)
+    draw.point(SP, cell)
     source = Operand(mode=Mode.POSTINC, register=SP)
     return Instruction(form="address", name="MOVA", size="A", source=source, destination=_TO_PC)
 
@@ -109,27 +107,22 @@ def _reta(draw: Draw) -> Instruction:
 def _reti(draw: Draw) -> Instruction:
     """The stack holds SR with the upper bits of PC above it (SLAU367P section 4.2), then PC."""
     assert draw.target is not None
-    cell = draw._cell("A")
+    cell = draw.cell("A")
     status = draw.random.randrange(8) | draw.random.choice((0, 0x100))
     _plant(draw, cell, status | draw.target >> 16 << 12, 2)
     _plant(draw, cell + 2, draw.target & 0xFFFF, 2)
-    draw._point(SP, cell)
+    draw.point(SP, cell)
     return Instruction(form="reti", name="RETI")
 
 
 def _computed(draw: Draw) -> Instruction:
     """Addition to the program counter, which then is at the following instruction."""
     assert draw.target is not None
-    number = draw._free_register()
+    number = draw.free_register()
     distance = draw.target - (draw.address + 2)
     name = draw.random.choice(("ADD", "ADDA", "SUBA"))
-    draw._point(number, (-distance if name == "SUBA" else distance) & ADDRESS_MASK)
+    draw.point(number, (-distance if name == "SUBA" else distance) & ADDRESS_MASK)
     source = Operand(mode=Mode.REGISTER, register=number)
-    form = "double" if name == "ADD" else "address"
-    return Instruction(
-        form="double" if form == "double" else "address",
-        name=name,
-        size="W" if name == "ADD" else "A",
-        source=source,
-        destination=_TO_PC,
-    )
+    if name == "ADD":
+        return Instruction(form="double", name=name, source=source, destination=_TO_PC)
+    return Instruction(form="address", name=name, size="A", source=source, destination=_TO_PC)

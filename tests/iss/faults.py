@@ -57,7 +57,7 @@ class Undefined:
 
 
 UNDEFINED = (
-    Undefined(section="4.6.2.15, 4.6.3.12", applies=lambda case: case.instruction.name == "DADD", flags=V_FLAG),
+    Undefined(section="4.6.2.16, 4.6.3.11", applies=lambda case: case.instruction.name == "DADD", flags=V_FLAG),
     Undefined(section="4.6.3.22", applies=lambda case: case.instruction.name == "RLAM", flags=V_FLAG),
 )
 

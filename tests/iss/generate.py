@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from random import Random
 
+from .branches import draw_branch
 from .encode import (
     ADDRESS_MASK,
     BITS,
@@ -171,16 +172,16 @@ class Draw:
     def _size(self) -> Size:
         return self.random.choices(("B", "W", "A"), _MODE_SIZE_WEIGHTS)[0]
 
-    def _free_register(self) -> int:
+    def free_register(self) -> int:
         return self.random.choice([number for number in _DATA_REGISTERS if number not in self.pinned])
 
-    def _cell(self, size: Size) -> int:
+    def cell(self, size: Size) -> int:
         """Address of an operand in the slot."""
         room = _SLOT_BYTES - 8 - STORED_BYTES[size]
         offset = 4 + self.random.randrange(room)
         return self.slot + (offset if size == "B" else offset & ~1)
 
-    def _point(self, number: int, value: int) -> None:
+    def point(self, number: int, value: int) -> None:
         if number in self.pinned:
             raise UnsuitableError
         self.registers[number] = value & ADDRESS_MASK
@@ -196,7 +197,7 @@ class Draw:
         if mode is Mode.IMMEDIATE:
             bits = 16 if size == "B" and not extended else BITS[size]
             return Operand(mode=mode, value=self._value() & ((1 << bits) - 1))
-        cell = self._cell(size) if cell is None else cell
+        cell = self.cell(size) if cell is None else cell
         if mode is Mode.ABSOLUTE:
             if not extended and cell > 0xFFFF:
                 raise UnsuitableError
@@ -205,18 +206,18 @@ class Draw:
             if not extended and not self._symbolic_reaches(cell):
                 raise UnsuitableError
             return Operand(mode=mode, value=cell)
-        number = register or (SP if random.random() < 0.1 else self._free_register())
+        number = register or (SP if random.random() < 0.1 else self.free_register())
         if mode is not Mode.INDEXED:
             if number == SP and cell % 2:
                 raise UnsuitableError
-            self._point(number, cell)
+            self.point(number, cell)
             return Operand(mode=mode, register=number)
         index = random.randrange(1 << 20 if extended else 1 << 16)
         if random.random() < 0.5:
             index = random.randrange(-16, 64) & (ADDRESS_MASK if extended else 0xFFFF)
         if number == SP:
             index = index & ~1 | cell & 1
-        self._point(number, self._base(cell, index, extended))
+        self.point(number, self._base(cell, index, extended))
         return Operand(mode=mode, register=number, value=index)
 
     def _symbolic_reaches(self, cell: int) -> bool:
@@ -265,16 +266,20 @@ class Draw:
             return self._status_write()
         source_mode = random.choice(tuple(Mode))
         destination_mode = random.choice((Mode.REGISTER, Mode.REGISTER, Mode.INDEXED, Mode.SYMBOLIC, Mode.ABSOLUTE))
-        cells = [self._cell(size), self._cell(size)]
+        cells = [self.cell(size), self.cell(size)]
         source = self.operand(source_mode, size, extended, cell=cells[0])
         destination = self.operand(destination_mode, size, extended, cell=cells[1])
         if name == "MOV" and size == "W" and source_mode is Mode.REGISTER and not extended and random.random() < 0.2:
             source = Operand(mode=Mode.REGISTER, register=SR)
-        if source_mode is Mode.POSTINC and destination.register == source.register:
-            if name != "MOV" or destination_mode is not Mode.REGISTER:
-                raise UnsuitableError
+        loads_pointer = name == "MOV" and destination_mode is Mode.REGISTER
+        if source_mode is Mode.POSTINC and destination.register == source.register and not loads_pointer:
+            raise UnsuitableError
         for operand, cell in ((source, cells[0]), (destination, cells[1])):
-            if size == "A" and operand.mode not in (Mode.REGISTER, Mode.CONSTANT, Mode.IMMEDIATE) and random.random() < 0.8:
+            if (
+                size == "A"
+                and operand.mode not in (Mode.REGISTER, Mode.CONSTANT, Mode.IMMEDIATE)
+                and random.random() < 0.8
+            ):
                 self._store(cell, self._value(), 4)
         if name == "DADD":
             source = self.decimal(source, cells[0], size)
@@ -303,8 +308,8 @@ class Draw:
 
     def _repeated(self, form: str, name: str, size: Size) -> Instruction:
         random = self.random
-        destination = Operand(mode=Mode.REGISTER, register=self._free_register())
-        source = Operand(mode=Mode.REGISTER, register=self._free_register()) if form == "double" else None
+        destination = Operand(mode=Mode.REGISTER, register=self.free_register())
+        source = Operand(mode=Mode.REGISTER, register=self.free_register()) if form == "double" else None
         if name == "DADD" and source:
             source = self.decimal(source, None, size)
             destination = self.decimal(destination, None, size)
@@ -331,7 +336,7 @@ class Draw:
 
     def _stack(self, depth: int) -> None:
         """A stack pointer with room for `depth` bytes below it in the slot."""
-        self._point(SP, self.slot + depth + 2 * self.random.randrange((len(self.data) - depth) // 2 + 1))
+        self.point(SP, self.slot + depth + 2 * self.random.randrange((len(self.data) - depth) // 2 + 1))
 
     def single(self, extended: bool = False) -> Instruction:
         """One operand: shifts, SWPB, SXT, PUSH."""
@@ -348,7 +353,7 @@ class Draw:
             self._stack(8)
             modes += [Mode.IMMEDIATE, Mode.CONSTANT]
         mode = random.choice(modes)
-        cell = self._cell(size)
+        cell = self.cell(size)
         operand = self.operand(mode, size, extended, cell=cell)
         if size == "A" and mode in (Mode.INDEXED, Mode.SYMBOLIC, Mode.ABSOLUTE, Mode.INDIRECT, Mode.POSTINC):
             self._store(cell, self._value(), 4)
@@ -367,15 +372,15 @@ class Draw:
             source = self.operand(mode, "A", True)
             return Instruction(form="address", name=name, size="A", source=source, destination=register)
         mode = random.choice((Mode.INDIRECT, Mode.POSTINC, Mode.ABSOLUTE, Mode.INDEXED))
-        memory = self._short_index() if mode is Mode.INDEXED else self.operand(mode, "A", True)
+        memory = self.short_index() if mode is Mode.INDEXED else self.operand(mode, "A", True)
         if mode in (Mode.ABSOLUTE, Mode.INDEXED) and random.random() < 0.5:
             return Instruction(form="address", name=name, size="A", source=register, destination=memory)
         return Instruction(form="address", name=name, size="A", source=memory, destination=register)
 
-    def _short_index(self, cell: int | None = None) -> Operand:
+    def short_index(self, cell: int | None = None) -> Operand:
         """X(Rn) of the address instructions: 16 bits, sign-extended, added in 20 bits (SLAU367P section 4.6.4)."""
-        number, index = self._free_register(), self.random.randrange(-0x8000, 0x8000)
-        self._point(number, (self._cell("A") if cell is None else cell) - index)
+        number, index = self.free_register(), self.random.randrange(-0x8000, 0x8000)
+        self.point(number, (self.cell("A") if cell is None else cell) - index)
         return Operand(mode=Mode.INDEXED, register=number, value=index & 0xFFFF)
 
     def shift(self) -> Instruction:
@@ -396,8 +401,10 @@ class Draw:
         destination = Operand(mode=Mode.REGISTER, register=random.randrange(3 + count, 16))
         used, room = count * STORED_BYTES["A" if size == "A" else "W"], len(self.data)
         first = 2 * random.randrange((room - used) // 2 + 1)
-        self._point(SP, self.slot + first + (used if name == "PUSHM" else 0))
-        return Instruction(form="block", name=name, size="A" if size == "A" else "W", destination=destination, count=count)
+        self.point(SP, self.slot + first + (used if name == "PUSHM" else 0))
+        return Instruction(
+            form="block", name=name, size="A" if size == "A" else "W", destination=destination, count=count
+        )
 
     def jump(self) -> Instruction:
         self.target = self.address - PAD_BYTES - self.gap if self.before else self.address + 2 + PAD_BYTES + self.gap
@@ -405,7 +412,5 @@ class Draw:
         return Instruction(form="jump", name=self.random.choice(JUMPS), destination=destination)
 
     def branch(self) -> Instruction:
-        """Whatever else changes the program counter; implemented beside this class."""
-        from .branches import draw_branch
-
+        """Whatever else changes the program counter."""
         return draw_branch(self)

@@ -39,6 +39,8 @@ def execute_ours(cases: Sequence[Case]) -> Outcome:
 def execute_pcode(cases: Sequence[Case]) -> Outcome:
     """What p-code makes of the cases; one that it cannot execute ends WILD."""
     memory = bare_image(cases)
+    size = len(memory)
+    memory.extend(bytes(ADDRESS_MASK + 1 - size))
     processor = Processor(memory)
     registers = np.zeros((len(cases), 16), dtype=np.uint32)
     for index, case in enumerate(cases):
@@ -47,7 +49,7 @@ def execute_pcode(cases: Sequence[Case]) -> Outcome:
         processor.pc = case.address
         try:
             processor.step()
-        except (NotModelledError, UndecodableError, IndexError):
+        except (NotModelledError, UndecodableError):
             registers[index, PC] = WILD
             continue
         registers[index, 1:] = [processor.register(number) for number in range(1, 16)]
@@ -55,7 +57,7 @@ def execute_pcode(cases: Sequence[Case]) -> Outcome:
             registers[index, PC] = FALL_THROUGH
         else:
             registers[index, PC] = TARGET if processor.pc == case.target else WILD
-    return Outcome(registers=registers, memory=np.frombuffer(bytes(memory), dtype=np.uint8))
+    return Outcome(registers=registers, memory=np.frombuffer(bytes(memory[:size]), dtype=np.uint8))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,10 @@ def difference(case: Case, index: int, left: Outcome, right: Outcome) -> Differe
     registers = left.registers[index] ^ right.registers[index]
     registers[3] = 0  # reads as a constant, whatever was written
     data = bytes(a ^ b for a, b in zip(left.data(case), right.data(case), strict=True))
-    return Difference(registers=tuple(int(bits) & (0xFFFF if n == PC else ADDRESS_MASK) for n, bits in enumerate(registers)), data=data)
+    return Difference(
+        registers=tuple(int(bits) & (0xFFFF if n == PC else ADDRESS_MASK) for n, bits in enumerate(registers)),
+        data=data,
+    )
 
 
 def differing(cases: Sequence[Case], left: Outcome, right: Outcome) -> dict[int, Difference]:

@@ -32,13 +32,19 @@ _SPACES: Final = {"const": _CONST, "register": _REGISTER, "RAM": _RAM, "unique":
 _REGISTER_BYTES: Final = 0x2010
 _MASKS: Final = {size: (1 << 8 * size) - 1 for size in range(1, 9)}
 
+
+def _number(code: OpCode) -> int:
+    """The enumeration's number, which is quicker to look up than its member."""
+    return int(code.value)  # type: ignore[attr-defined]
+
+
 _BRANCHES: Final = frozenset(
-    code.value for code in (OpCode.BRANCH, OpCode.CALL, OpCode.BRANCHIND, OpCode.CALLIND, OpCode.RETURN)
+    _number(code) for code in (OpCode.BRANCH, OpCode.CALL, OpCode.BRANCHIND, OpCode.CALLIND, OpCode.RETURN)
 )
-_INDIRECT: Final = frozenset(code.value for code in (OpCode.BRANCHIND, OpCode.CALLIND, OpCode.RETURN))
-_CBRANCH: Final = OpCode.CBRANCH.value
-_LOAD: Final = OpCode.LOAD.value
-_STORE: Final = OpCode.STORE.value
+_INDIRECT: Final = frozenset(_number(code) for code in (OpCode.BRANCHIND, OpCode.CALLIND, OpCode.RETURN))
+_CBRANCH: Final = _number(OpCode.CBRANCH)
+_LOAD: Final = _number(OpCode.LOAD)
+_STORE: Final = _number(OpCode.STORE)
 _LIMIT_OPS: Final = 100_000
 
 
@@ -65,7 +71,7 @@ _Operation = Callable[[int, int, int, int], int]
 """Left value, right value, size of the left, size of the output."""
 
 _OPERATIONS: Final[dict[int, _Operation]] = {
-    code.value: operation
+    _number(code): operation
     for code, operation in (
         (OpCode.COPY, lambda a, b, n, m: a),
         (OpCode.INT_ZEXT, lambda a, b, n, m: a),
@@ -127,7 +133,7 @@ def lift(code: bytes, address: int) -> Lifted:
 def _op(op: pypcode.PcodeOp) -> Op:
     inputs = op.inputs
     output = op.output
-    return op.opcode.value, None if output is None else _place(output), tuple(_place(node) for node in inputs)
+    return _number(op.opcode), None if output is None else _place(output), tuple(_place(node) for node in inputs)
 
 
 def _place(node: pypcode.Varnode) -> Place:
@@ -138,7 +144,7 @@ class Processor:
     """Registers and a memory of 2^20 bytes that belongs to the caller; executes one instruction at a time."""
 
     def __init__(self, memory: bytearray) -> None:
-        """`memory` holds the bytes from address 0 on; accesses beyond its end raise IndexError."""
+        """`memory` holds the bytes from address 0 on; nothing behind its end may be touched."""
         self.memory = memory
         self.pc = 0
         self._registers = bytearray(_REGISTER_BYTES)
@@ -201,10 +207,7 @@ class Processor:
             return int.from_bytes(self._registers[offset : offset + size], "little")
         if space == _RAM:
             offset &= ADDRESS_MASK
-            data = self.memory[offset : offset + size]
-            if len(data) != size:
-                raise IndexError(offset)
-            return int.from_bytes(data, "little")
+            return int.from_bytes(self.memory[offset : offset + size], "little")
         return self._unique[offset] & _MASKS[size]
 
     def _write(self, place: Place, value: int) -> None:
@@ -213,8 +216,7 @@ class Processor:
             self._registers[offset : offset + size] = value.to_bytes(size, "little")
         elif space == _RAM:
             offset &= ADDRESS_MASK
-            if offset + size > len(self.memory):
-                raise IndexError(offset)
+            assert offset + size <= len(self.memory)
             self.memory[offset : offset + size] = value.to_bytes(size, "little")
         else:
             self._unique[offset] = value

@@ -9,9 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .encode import C_FLAG, FLAGS, IN_MEMORY, N_FLAG, SP, V_FLAG, Z_FLAG, Instruction, Mode, Operand
-from .faults import ALL_BITS, EXAMPLE_SLOT, Fault, effective_address, example, operands, own_words, signed, word_value
+from .encode import C_FLAG, FLAGS, N_FLAG, SP, V_FLAG, Z_FLAG, Instruction, Mode, Operand
+from .faults import ALL_BITS, EXAMPLE_SLOT, Fault, example
 from .generate import Case
+from .pcode_conditions import (
+    borrows,
+    cuts_pointer,
+    loads_its_pointer,
+    reads_its_sum,
+    second_distance,
+    short_address,
+    steps_single_wide,
+    stores_above,
+    unsigned_distance,
+    wide,
+    wide_shift,
+    wraps,
+)
 
 _UPPER: Final = 0xF0000
 _STORED_ABOVE: Final = 0xFFF00000
@@ -22,114 +36,8 @@ _AT_R5: Final = Operand(mode=Mode.INDIRECT, register=5)
 _AT_R5_STEP: Final = Operand(mode=Mode.POSTINC, register=5)
 
 
-def _wide(*names: str) -> Callable[[Case], bool]:
-    """20-bit instructions of these names."""
-    return lambda case: case.instruction.size == "A" and case.instruction.name in names
-
-
 def _double(name: str, **fields: object) -> Instruction:
     return Instruction(form="double", name=name, source=_R5, destination=_R6, **fields)  # type: ignore[arg-type]
-
-
-def _in_memory(operand: Operand | None) -> bool:
-    return operand is not None and operand.mode in IN_MEMORY
-
-
-def _wraps(case: Case) -> bool:
-    if case.instruction.extended or case.instruction.form in ("address", "calla"):
-        return False
-    return any(
-        operand.mode is Mode.INDEXED
-        and case.registers[operand.register] < 0x10000
-        and not 0 <= case.registers[operand.register] + signed(operand.value, 16) < 0x10000
-        for operand in operands(case.instruction)
-    )
-
-
-def _unsigned_distance(case: Case) -> bool:
-    instruction = case.instruction
-    if instruction.extended or instruction.form == "calla":
-        return False
-    return any(
-        operand.mode is Mode.SYMBOLIC
-        and word_value(operand, address) & 0x8000
-        and (operand is instruction.source or instruction.form == "single")
-        for operand, address in own_words(case)
-    )
-
-
-def _short_address(case: Case) -> bool:
-    """An extension word whose address bits are not looked at, and matter."""
-    instruction = case.instruction
-    if not instruction.extended:
-        return False
-    for operand, address in own_words(case):
-        whole = instruction.size == "A" and not (instruction.form == "single" and operand.mode is Mode.INDEXED)
-        if operand.mode is Mode.IMMEDIATE or whole:
-            continue
-        value = word_value(operand, address)
-        low = value & 0xFFFF
-        if value != (low if operand.mode is Mode.ABSOLUTE else signed(low, 16) & ALL_BITS):
-            return True
-    return False
-
-
-def _second_distance(case: Case) -> bool:
-    """A 20-bit instruction whose destination's distance stands in the third word."""
-    instruction = case.instruction
-    if not instruction.extended or instruction.size != "A" or instruction.form != "double":
-        return False
-    assert instruction.destination
-    return instruction.destination.mode is Mode.SYMBOLIC and len(own_words(case)) == 2
-
-
-def _loads_its_pointer(case: Case) -> bool:
-    source, destination = case.instruction.source, case.instruction.destination
-    if source is None or destination is None or source.mode is not Mode.POSTINC:
-        return False
-    return destination.mode is Mode.REGISTER and source.register == destination.register
-
-
-def _steps_single_wide(case: Case) -> bool:
-    instruction = case.instruction
-    if instruction.form != "single" or instruction.size != "A" or instruction.destination is None:
-        return False
-    return instruction.destination.mode is Mode.POSTINC
-
-
-def _cuts_pointer(case: Case) -> bool:
-    instruction = case.instruction
-    if instruction.extended or instruction.size != "W" or instruction.name not in ("RRA", "RRC"):
-        return False
-    pointing = (Mode.INDEXED, Mode.INDIRECT, Mode.POSTINC)
-    return instruction.destination is not None and instruction.destination.mode in pointing
-
-
-def _reads_its_sum(case: Case) -> bool:
-    """A 20-bit addition whose source is part of its destination."""
-    source, destination = case.instruction.source, case.instruction.destination
-    if case.instruction.name not in ("ADD", "ADDA") or case.instruction.size != "A" or not source or not destination:
-        return False
-    if source.mode is Mode.REGISTER:
-        return source == destination
-    if source.mode not in IN_MEMORY or destination.mode not in IN_MEMORY:
-        return False
-    return abs(effective_address(case, source) - effective_address(case, destination)) < 4
-
-
-def _stores_above(case: Case) -> bool:
-    instruction = case.instruction
-    if instruction.size != "A" or instruction.name not in ("MOV", "PUSH", "SXT", "RRA"):
-        return False
-    return instruction.name == "PUSH" or _in_memory(instruction.destination)
-
-
-def _wide_shift(name: str, *, repeated: bool) -> Callable[[Case], bool]:
-    return lambda case: _wide(name)(case) and case.instruction.repeats == repeated
-
-
-def _borrows(case: Case) -> bool:
-    return case.instruction.name == "SUBC" and case.instruction.extended
 
 
 def _fault(
@@ -165,7 +73,7 @@ _ADDRESSES: Final = (
         "X(Rn) below 64 K is not cut to 16 bits",
         "4.4.2.1",
         "with Rn below 64 K the sum is cut to 16 bits",
-        _wraps,
+        wraps,
         example(
             Instruction(
                 form="double",
@@ -181,7 +89,7 @@ _ADDRESSES: Final = (
         "the distance of a symbolic source is not signed",
         "4.4.3.1, 4.4.3.2",
         "the index is signed; below 64 K the sum is cut to 16 bits",
-        _unsigned_distance,
+        unsigned_distance,
         example(
             Instruction(
                 form="double",
@@ -198,7 +106,7 @@ _ADDRESSES: Final = (
         "byte and word instructions do not use the address bits of the extension word",
         "4.5.2.2",
         "addresses and indices behind an extension word have 20 bits",
-        _short_address,
+        short_address,
         example(
             Instruction(
                 form="double",
@@ -215,7 +123,7 @@ _ADDRESSES: Final = (
         "the distance of a 20-bit symbolic destination counts from the source's word",
         "4.4.3.3",
         "the index is relative to the word that holds it",
-        _second_distance,
+        second_distance,
         example(
             Instruction(
                 form="double",
@@ -271,7 +179,7 @@ _ADDRESSES: Final = (
     ),
     _fault(
         "DADDX has no meaning",
-        "4.6.3.12",
+        "4.6.3.11",
         "adds decimal digits with carry",
         lambda case: case.instruction.name == "DADD" and case.instruction.extended,
         example(_double("DADD", extended=True), {5: 0x0019, 6: 0x0001}),
@@ -284,7 +192,7 @@ _REGISTERS: Final = (
         "@Rn+ into Rn steps the loaded value",
         "4.3.2, 4.4.6",
         "the register is stepped when the operand is fetched; what is then loaded stays (POP SP places the item in SP)",
-        _loads_its_pointer,
+        loads_its_pointer,
         example(Instruction(form="double", name="MOV", source=_AT_R5_STEP, destination=_R5), {5: EXAMPLE_SLOT}),
         result=ALL_BITS,
     ),
@@ -292,7 +200,7 @@ _REGISTERS: Final = (
         "a single 20-bit operand steps its register by one or two",
         "4.4.6",
         "@Rn+ of an address word adds four",
-        _steps_single_wide,
+        steps_single_wide,
         example(
             Instruction(form="single", name="SWPB", size="A", destination=_AT_R5_STEP, extended=True),
             {5: EXAMPLE_SLOT},
@@ -304,7 +212,7 @@ _REGISTERS: Final = (
         "RRA and RRC cut the register of an indirect operand to 16 bits",
         "4.4.5",
         "the register is not modified",
-        _cuts_pointer,
+        cuts_pointer,
         example(
             Instruction(form="single", name="RRA", destination=_AT_R5),
             {5: EXAMPLE_SLOT + 0x10000},
@@ -314,19 +222,19 @@ _REGISTERS: Final = (
     ),
     _fault(
         "SWPB leaves bits 19:16 of a register",
-        "4.3.5, 4.6.2.49",
+        "4.3.5, 4.6.2.48",
         "a word write to a register clears bits 19:16",
-        lambda case: case.instruction.name == "SWPB" and not case.instruction.extended and case.instruction.register_mode,
+        lambda case: (
+            case.instruction.name == "SWPB" and not case.instruction.extended and case.instruction.register_mode
+        ),
         example(Instruction(form="single", name="SWPB", destination=_R5), {5: 0x71234}),
         result=_UPPER,
     ),
     _fault(
         "SXT does not reach bits 19:16 of a register",
-        "4.3.5, 4.6.2.50, 4.6.3.35",
+        "4.3.5, 4.6.2.49, 4.6.3.35",
         "in register mode the sign goes into bits 19:8, also of the word instruction",
-        lambda case: (
-            case.instruction.name == "SXT" and case.instruction.size == "W" and case.instruction.register_mode
-        ),
+        lambda case: case.instruction.name == "SXT" and case.instruction.size == "W" and case.instruction.register_mode,
         example(Instruction(form="single", name="SXT", destination=_R5), {5: 0x0080}),
         result=_UPPER,
         agreed=False,
@@ -338,7 +246,7 @@ _STATUS: Final = (
         "20-bit sums have no sign",
         "4.6.3.2, 4.6.3.3, 4.6.4.1",
         "N is bit 19 of the result, V tells that the signed sum does not fit",
-        _wide("ADD", "ADDC", "ADDA"),
+        wide("ADD", "ADDC", "ADDA"),
         example(
             Instruction(form="address", name="ADDA", size="A", source=_R5, destination=_R6), {5: 0x40000, 6: 0x40000}
         ),
@@ -346,48 +254,65 @@ _STATUS: Final = (
     ),
     _fault(
         "a 20-bit sum reads its source again when it is written",
-        "4.6.3.3, 4.6.4.1",
+        "4.6.3.2, 4.6.4.1",
         "C is the carry out of bit 19",
-        _reads_its_sum,
-        example(
-            Instruction(form="address", name="ADDA", size="A", source=_R5, destination=_R5), {5: 0x90000}
-        ),
+        reads_its_sum,
+        example(Instruction(form="address", name="ADDA", size="A", source=_R5, destination=_R5), {5: 0x90000}),
         flags=C_FLAG,
     ),
     _fault(
         "ADDCX looks for overflow of source and carry, then again of the sum",
-        "4.6.3.2",
+        "4.6.3.3",
         "V tells that the signed sum of all three does not fit",
-        lambda case: (
-            case.instruction.name == "ADDC" and case.instruction.extended and case.instruction.size != "A"
-        ),
+        lambda case: case.instruction.name == "ADDC" and case.instruction.extended and case.instruction.size != "A",
         example(_double("ADDC", extended=True), {5: 0x7FFF, 6: 0x8000}, status=C_FLAG),
         flags=V_FLAG,
     ),
     _fault(
         "ADDCX.A loses the carry of source and carry",
-        "4.6.3.2",
+        "4.6.3.3",
         "C is the carry out of bit 19",
-        _wide("ADDC"),
+        wide("ADDC"),
         example(_double("ADDC", size="A", extended=True), {5: 0xFFFFF, 6: 0x00001}, status=C_FLAG),
         flags=C_FLAG,
         result=ALL_BITS,
     ),
     _fault(
         "20-bit differences have an inverted carry and no sign",
-        "4.6.3.11, 4.6.3.32, 4.6.4.5, 4.6.4.9",
+        "4.6.3.9, 4.6.3.32, 4.6.3.33, 4.6.4.5, 4.6.4.11",
         "C is the inverse of the borrow, N is bit 19, V tells that the signed difference does not fit",
-        _wide("SUB", "CMP", "SUBC", "SUBA", "CMPA"),
+        wide("SUB", "CMP", "SUBC", "SUBA", "CMPA"),
         example(
             Instruction(form="address", name="CMPA", size="A", source=_R5, destination=_R6), {5: 0x00001, 6: 0x00002}
         ),
         flags=C_FLAG | N_FLAG | V_FLAG,
     ),
     _fault(
+        "SUBX #2 takes its carry from the comparison with 1",
+        "4.6.3.32",
+        "C is the inverse of the borrow",
+        lambda case: (
+            case.instruction.name == "SUB"
+            and case.instruction.extended
+            and case.instruction.source == Operand(mode=Mode.CONSTANT, value=2)
+        ),
+        example(
+            Instruction(
+                form="double",
+                name="SUB",
+                source=Operand(mode=Mode.CONSTANT, value=2),
+                destination=_R6,
+                extended=True,
+            ),
+            {6: 0x0001},
+        ),
+        flags=C_FLAG,
+    ),
+    _fault(
         "SUBCX forgets the carry of source and borrow",
         "4.6.3.33",
         "C is clear when source and borrow together exceed the destination",
-        _borrows,
+        borrows,
         example(_double("SUBC", extended=True), {5: 0xFFFF, 6: 0x1234}),
         flags=C_FLAG | V_FLAG,
     ),
@@ -395,7 +320,7 @@ _STATUS: Final = (
         "a repeated SUBCX goes on with that carry",
         "4.5.2.1, 4.6.3.33",
         "each repetition uses the carry of the one before",
-        lambda case: _borrows(case) and case.instruction.repeats,
+        lambda case: borrows(case) and case.instruction.repeats,
         example(_double("SUBC", extended=True, repeat=2), {5: 0xFFFF, 6: 0x1234}),
         flags=FLAGS,
         result=ALL_BITS,
@@ -404,7 +329,7 @@ _STATUS: Final = (
         "20-bit logic has no sign",
         "4.6.3.4, 4.6.3.7, 4.6.3.37",
         "N is bit 19 of the result; after XORX V tells that both operands were negative",
-        _wide("AND", "BIT", "XOR"),
+        wide("AND", "BIT", "XOR"),
         example(_double("XOR", size="A", extended=True), {5: 0x80000, 6: 0x00001}),
         flags=N_FLAG | V_FLAG,
     ),
@@ -419,7 +344,7 @@ _STATUS: Final = (
     ),
     _fault(
         "RRAM.W and RLAM.W look for the sign in bit 19",
-        "4.6.3.20, 4.6.3.22",
+        "4.6.3.22, 4.6.3.25",
         "N is bit 15 of the result",
         lambda case: case.instruction.size == "W" and case.instruction.name in ("RRAM", "RLAM"),
         example(Instruction(form="shift", name="RRAM", destination=_R5), {5: 0x8000}),
@@ -432,7 +357,7 @@ _SHIFTS: Final = (
         "RRAX.A shifts zeros in",
         "4.6.3.26",
         "the sign, bit 19, is kept and shifted",
-        _wide_shift("RRA", repeated=False),
+        wide_shift("RRA", repeated=False),
         example(Instruction(form="single", name="RRA", size="A", destination=_R5, extended=True), {5: _TOP}),
         flags=N_FLAG,
         result=_TOP,
@@ -441,7 +366,7 @@ _SHIFTS: Final = (
         "a repeated RRAX.A shifts zeros in",
         "4.5.2.1, 4.6.3.26",
         "the sign, bit 19, is kept and shifted",
-        _wide_shift("RRA", repeated=True),
+        wide_shift("RRA", repeated=True),
         example(Instruction(form="single", name="RRA", size="A", destination=_R5, extended=True, repeat=3), {5: _TOP}),
         flags=N_FLAG | Z_FLAG,
         result=ALL_BITS,
@@ -450,7 +375,7 @@ _SHIFTS: Final = (
         "RRAM.A shifts zeros in",
         "4.6.3.25",
         "the sign, bit 19, is kept and shifted",
-        _wide("RRAM"),
+        wide("RRAM"),
         example(Instruction(form="shift", name="RRAM", size="A", destination=_R5, count=4), {5: _TOP}),
         flags=N_FLAG,
         result=_UPPER,
@@ -459,7 +384,7 @@ _SHIFTS: Final = (
         "RRCX.A loses bit 16 and the sign",
         "4.6.3.28",
         "bit 17 becomes bit 16; N is bit 19",
-        _wide_shift("RRC", repeated=False),
+        wide_shift("RRC", repeated=False),
         example(Instruction(form="single", name="RRC", size="A", destination=_R5, extended=True), {5: 0x20000}),
         flags=N_FLAG | Z_FLAG,
         result=0x10000,
@@ -468,7 +393,7 @@ _SHIFTS: Final = (
         "a repeated RRCX.A loses bit 16 each time",
         "4.5.2.1, 4.6.3.28",
         "bit 17 becomes bit 16; N is bit 19",
-        _wide_shift("RRC", repeated=True),
+        wide_shift("RRC", repeated=True),
         example(
             Instruction(form="single", name="RRC", size="A", destination=_R5, extended=True, repeat=3), {5: 0xF0000}
         ),
@@ -479,7 +404,7 @@ _SHIFTS: Final = (
         "20-bit operands are moved with 32 bits",
         "4.3.5, 4.4",
         "bits 31:20 of an address word in memory are ignored when read, and written as 0",
-        _stores_above,
+        stores_above,
         example(
             Instruction(form="single", name="SXT", size="A", destination=_AT_R5, extended=True),
             {5: EXAMPLE_SLOT},

@@ -70,7 +70,9 @@ class _Writer:
         entry = self._at
         pointers = {_LOW_POINTER: LOW_WINDOW, _HIGH_POINTER: HIGH_WINDOW, SP: STACK}
         for register in (*_DATA, _WALKER, _LOW_POINTER, _HIGH_POINTER, SP):
-            self._emit(_mova(Operand(mode=Mode.IMMEDIATE, value=pointers.get(register, random.randrange(1 << 20))), register))
+            self._emit(
+                _mova(Operand(mode=Mode.IMMEDIATE, value=pointers.get(register, random.randrange(1 << 20))), register)
+            )
         self._emit(_move_word(Operand(mode=Mode.IMMEDIATE, value=random.randrange(8)), SR))
         for _ in range(random.randrange(3, 7)):
             self._loop(_OUTER, depth=2)
@@ -242,9 +244,7 @@ class _Writer:
     def _address(self) -> Instruction:
         random = self._random
         name = random.choice(("MOVA", "ADDA", "SUBA", "CMPA"))
-        source = random.choice(
-            (self._register(), Operand(mode=Mode.IMMEDIATE, value=random.randrange(1 << 20)))
-        )
+        source = random.choice((self._register(), Operand(mode=Mode.IMMEDIATE, value=random.randrange(1 << 20))))
         return Instruction(form="address", name=name, size="A", source=source, destination=self._register())
 
     def _pushed(self) -> list[Instruction]:

@@ -16,13 +16,13 @@ from .gdb_faults import GDB_FAULTS
 from .generate import Case
 from .pcode import Processor
 from .pcode_faults import PCODE_FAULTS
-from .programs import Program, data_written, draw_program, saved_status
+from .programs import Avoid, Program, data_written, draw_program, saved_status
 
 _FLAGS = C_FLAG | Z_FLAG | N_FLAG
 _LIMIT = 200_000
 
 
-def avoiding(faults: tuple[Fault, ...]):
+def avoiding(faults: tuple[Fault, ...]) -> Avoid:
     def avoid(case: Case) -> bool:
         return any(fault.applies(case) for fault in faults)
 
@@ -74,8 +74,8 @@ def test_programs_against_gdb(gdb_required: Path) -> None:
 
 
 def test_programs_against_pcode() -> None:
-    executed = sum(against_pcode(seed) for seed in range(20))
-    assert executed > 5_000
+    executed = sum(against_pcode(seed) for seed in range(6))
+    assert executed > 3_000
 
 
 @pytest.mark.nightly

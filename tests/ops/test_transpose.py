@@ -32,6 +32,11 @@ CASES = (
         layers=1,
     ),
     Case(
+        name="two-outputs-one-tensor",
+        nodes=[node("Transpose", "x", "y", perm=[0, 3, 1, 2]), node("Transpose", "x", "z", perm=[0, 3, 1, 2])],
+        outputs=("y", "z"),
+    ),
+    Case(
         name="there-and-back",
         nodes=[
             node("Transpose", "x", "t", perm=[0, 2, 3, 1]),

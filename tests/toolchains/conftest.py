@@ -25,9 +25,9 @@ each_toolchain = pytest.mark.parametrize(
     ("board", "toolchain"), TOOLCHAINS, ids=[f"{board.name}-{toolchain.kind}" for board, toolchain in TOOLCHAINS]
 )
 
-each_llvm_for_msp430 = pytest.mark.parametrize(
+each_for_msp430 = pytest.mark.parametrize(
     "toolchain",
-    [toolchain for board, toolchain in TOOLCHAINS if board.name == "msp430" and toolchain.kind != "gcc"],
+    [toolchain for board, toolchain in TOOLCHAINS if board.name == "msp430"],
     ids=lambda toolchain: toolchain.kind,
 )
 

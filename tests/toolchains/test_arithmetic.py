@@ -1,4 +1,4 @@
-"""LLVM's arithmetic helpers for the MSP430, run as the compiler calls them and compared with Python's integers."""
+"""Arithmetic helpers for the MSP430, run as the compiler calls them and compared with Python's integers."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from freeml.resources import resource_dir
 from freeml.targets import Board
 from freeml.toolchains import Toolchain, build_sources
 
-from .conftest import HERE, each_llvm_for_msp430
-from .cpu430 import Cpu
+from .board430 import finish, load
+from .conftest import HERE, each_for_msp430
 
 PROBE = HERE / "arith" / "probe.c"
 PAIRS = 16
@@ -51,7 +51,7 @@ def _expected(name: str, bits: int, a: int, b: int) -> int:
     return value & ((1 << bits) - 1)
 
 
-@each_llvm_for_msp430
+@each_for_msp430
 def test_every_helper_agrees_with_python(msp430: Board, toolchain: Toolchain, tmp_path: Path):
     firmware = resource_dir("firmware")
     board = firmware / msp430.name
@@ -62,14 +62,14 @@ def test_every_helper_agrees_with_python(msp430: Board, toolchain: Toolchain, tm
         toolchain, msp430, sources, include_dirs=folders, script=script, out_elf=tmp_path / "probe.elf"
     ).elf
     pairs = _operands(random.Random(430))
-    cpu = Cpu(elf)
-    start = cpu.symbols["probe_pairs"]
+    machine = load(elf)
+    start = machine.image.symbol("probe_pairs")
     for position, (a, b) in enumerate(pairs):
-        cpu.memory[start + 16 * position : start + 16 * position + 16] = struct.pack("<QQ", a, b)
-    cpu.run()
-    address = cpu.symbols["probe_results"]
+        machine.write(start + 16 * position, struct.pack("<QQ", a, b))
+    finish(machine)
+    address = machine.image.symbol("probe_results")
     for a, b in pairs:
         for bits, name in ((int(width), name) for width, name in FIELDS):
-            found = int.from_bytes(cpu.memory[address : address + bits // 8], "little")
+            found = int.from_bytes(machine.read(address, bits // 8), "little")
             address += bits // 8
             assert found == _expected(name, bits, a, b), f"{name} of {a:#x} and {b:#x}: found {found:#x}"

@@ -81,7 +81,8 @@ class Engine:
         self._share(uclib)
         self._map()
         self._hook(uclib, hooks)
-        self._fresh = self._uc.context_save()
+        self._fresh = self.save()
+        self._resets: dict[tuple[int, int, int], object] = {}
 
     def _share(self, uclib: ctypes.CDLL) -> None:
         for name, function in (("stop", "emu_stop"), ("read_register", "reg_read"), ("write_register", "reg_write")):
@@ -141,7 +142,11 @@ class Engine:
 
     def reset(self, pc: int, sp: int, rubbish: int) -> None:
         """Reset, every register that a reset leaves undefined holding the byte `rubbish`."""
-        self._uc.context_restore(self._fresh)
+        known = self._resets.get((pc, sp, rubbish))
+        if known is not None:
+            self.restore(known)
+            return
+        self.restore(self._fresh)
         word = int.from_bytes(bytes([rubbish]) * 4, "little")
         for register in self.registers[:13]:
             self._uc.reg_write(register, word)
@@ -150,6 +155,7 @@ class Engine:
         self._uc.reg_write(self.registers[14], 0xFFFF_FFFF)
         self._uc.reg_write(self.registers[13], sp)
         self._uc.reg_write(self.registers[15], pc | 1)
+        self._resets[pc, sp, rubbish] = self.save()
 
     def register(self, number: int) -> int:
         """r0 to r15; 16 is PRIMASK. While a run is stopped among skipped instructions, r15 is behind them."""

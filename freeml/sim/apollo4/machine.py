@@ -122,8 +122,8 @@ class Apollo4Machine:
         as the boot loader takes them. The log goes on."""
         if not keep_nv:
             self._mram.restore({})
-        for memory in (self._tcm, self._ssram):
-            memory[:] = bytes([sram]) * len(memory)
+        for buffer in (self._engine.tcm, self._engine.ssram):
+            ctypes.memset(buffer, sram, len(buffer))
         state = self._state
         state.total.instructions = state.total.nv_writes = 0
         state.it_next = state.it_end = state.check_stack = 0

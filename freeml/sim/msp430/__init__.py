@@ -1,4 +1,4 @@
-"""The MSP430FR5994 in simulation: CPUX with cycle counts, MPY32, DMA, FRAM with wait states, the devices a firmware needs."""
+"""The MSP430FR5994 in simulation: CPUX with cycle counts, MPY32, DMA, FRAM and what else a firmware needs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The core's structures (core/machine.h) as ctypes sees them. `library.py` checks their sizes against the compiled ones."""
+"""The core's structures (core/machine.h) as ctypes sees them. `library.py` compares sizes."""
 
 from __future__ import annotations
 

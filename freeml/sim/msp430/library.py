@@ -22,9 +22,9 @@ _OPTIMISE = "-O3"
 def library_path() -> Path:
     """The compiled core, built now unless it was before.
 
-    It lies in $FREEML_CACHE, or in freeml/ of $XDG_CACHE_HOME or ~/.cache, or, where that cannot be written, in a folder of
-    the user's own below the system's temporary one. Its name is a digest of the sources, the compiler and the machine, so
-    that a change of any of them builds anew. Raises ToolchainError.
+    It lies in $FREEML_CACHE, or in freeml/ of $XDG_CACHE_HOME or ~/.cache, or, where that cannot be written, in a
+    folder of the user's own below the system's temporary one. Its name is a digest of the sources, the compiler and
+    the machine, so that a change of any of them builds anew. Raises ToolchainError.
     """
     toolchain = find_host()
     name = f"msp430-{_digest(toolchain)}.so"

@@ -1,4 +1,4 @@
-"""The MSP430FR5994 as a machine of `freeml.sim.machine`: buffers, snapshots, logs and profiles around the compiled core."""
+"""The MSP430FR5994 as a machine of `freeml.sim.machine`: buffers, snapshots, logs, profiles around the core."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Msp430Machine:
     """One board. See `freeml.sim.machine.Machine`; the methods that it does not have are for tests.
 
     Console: characters sent through eUSCI_A0 are the output; `feed` fills its receiver. A run stops with "input" at the
-    first instruction of the function `fm_board_wait` while nothing is there to be received, and when the CPU sleeps until
-    something is. It stops with "ended" when the CPU sleeps and nothing can wake it. Cycles go on while it sleeps.
+    first instruction of the function `fm_board_wait` while nothing is there to be received, and when the CPU sleeps
+    until something is. It stops with "ended" when the CPU sleeps and nothing can wake it. Cycles go on while it sleeps.
     """
 
     def __init__(self, image: Image, *, flat: bool = False) -> None:
@@ -213,7 +213,7 @@ class Msp430Machine:
         self._set_input(self._input[self._state.uart.rx_position :] + data)
 
     def log_nv(self, enabled: bool) -> None:
-        """Begin (emptying the log) or stop to log writes to FRAM, information memory included; the time is in cycles."""
+        """Begin (emptying the log) or stop to log writes to FRAM, information memory included; times are cycles."""
         self._drain()
         if enabled:
             self._log.clear()

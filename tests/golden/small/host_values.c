@@ -1,4 +1,4 @@
-/* What every layer leaves behind, for host/main.c to show.
+/* What goes into the model, what every layer leaves behind, what comes out, and far constants: for host/batch.c, far.c.
  *
  * Generated for a golden file. */
 #include "host_values.h"

@@ -125,7 +125,7 @@ FM_LAYER static void fm_layer_n6(void)
                     fm_dot_s8_s8(patch, w, 4U);
                 w += 4;
                 int32_t v = fm_requant(acc, fm_n6_multipliers[c], 0U, 6U, -9, -128, 127);
-                v = fm_n6_table_table[v - (-128)];
+                v = fm_n6_table_table[(uint8_t)(v - (-128))];
                 *out++ = (int8_t)v;
             }
         }
@@ -150,7 +150,7 @@ FM_LAYER static void fm_layer_n9(void)
     }
 }
 
-const fm_layer_fn fm_layers[FM_LAYER_COUNT] = {
+const fm_step fm_layers[FM_LAYER_COUNT] = {
     fm_layer_x_last_copy,
     fm_layer_n0,
     fm_layer_n3,

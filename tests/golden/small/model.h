@@ -20,6 +20,6 @@ typedef int8_t fm_input_0_t;
 typedef int8_t fm_output_0_t;
 #define FM_OUTPUT_0_LENGTH 3U
 
-extern const fm_layer_fn fm_layers[FM_LAYER_COUNT];
+extern const fm_step fm_layers[FM_LAYER_COUNT];
 
 #endif

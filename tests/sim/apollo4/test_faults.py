@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import replace
 
 import pytest
 
 from freeml.errors import FreemlError
+from freeml.sim.apollo4.engine import EngineMissingError
 from freeml.sim.apollo4.machine import Apollo4Machine
 from freeml.sim.image import ImageError, Segment
 from freeml.sim.machine import MachineFaultError
@@ -117,3 +119,9 @@ def test_requests_that_make_no_sense():
     machine.feed(b"")
     with pytest.raises(ValueError, match="that this machine took"):
         machine.restore(started(machine.image).snapshot())
+
+
+def test_without_unicorn(monkeypatch):
+    monkeypatch.setitem(sys.modules, "unicorn", None)
+    with pytest.raises(EngineMissingError, match=r"takes the package unicorn, .*pip install 'freeml\[boards\]'"):
+        Apollo4Machine(program(TOOLCHAINS[0], "counted.c", "counted.S"))

@@ -8,15 +8,15 @@ from . import words as w
 from .conftest import CODE, RAM
 
 SOURCES = {
-    "Rn": w.R(5),
-    "@Rn": w.AT(5),
-    "@Rn+": w.INC(5),
-    "#N": w.I(0x1E00),
-    "x(Rn)": w.X(5, 4),
-    "EDE": w.SYM(RAM + 0x40 - (CODE + 2)),
-    "&EDE": w.A(RAM + 0x50),
+    "Rn": w.reg(5),
+    "@Rn": w.at(5),
+    "@Rn+": w.inc(5),
+    "#N": w.imm(0x1E00),
+    "x(Rn)": w.idx(5, 4),
+    "EDE": w.sym(RAM + 0x40 - (CODE + 2)),
+    "&EDE": w.mem(RAM + 0x50),
 }
-TARGETS = {"Rm": w.R(6), "PC": w.R(w.PC), "x(Rm)": w.X(7, 4), "EDE": w.SYM(RAM + 0x60), "&EDE": w.A(RAM + 0x70)}
+TARGETS = {"Rm": w.reg(6), "PC": w.reg(w.PC), "x(Rm)": w.idx(7, 4), "EDE": w.sym(RAM + 0x60), "&EDE": w.mem(RAM + 0x70)}
 
 # Table 4-10: source; to Rm, PC, x(Rm), EDE, &EDE. MOV, BIT and CMP take one less in the last three.
 TABLE_4_10 = """
@@ -110,12 +110,12 @@ def prepare(bench):
 
 def symbol(bytes_before):
     """A symbolic source counts from its own word."""
-    return w.SYM(RAM + 0x40 - (CODE + bytes_before) & 0xFFFFF)
+    return w.sym(RAM + 0x40 - (CODE + bytes_before) & 0xFFFFF)
 
 
 def target_of(target, bytes_before):
     """And so does a symbolic destination."""
-    return w.SYM(RAM + 0x60 - (CODE + bytes_before) & 0xFFFFF) if target == "EDE" else TARGETS[target]
+    return w.sym(RAM + 0x60 - (CODE + bytes_before) & 0xFFFFF) if target == "EDE" else TARGETS[target]
 
 
 LENGTH = {"x(Rn)": 2, "EDE": 2, "&EDE": 2, "#N": 2}
@@ -172,18 +172,18 @@ def test_a_stack_relative_operand_costs_one_more(bench):
     """The footnote of table 4-17."""
     bench.put(0x3B04, 0x1E00, 0)
     bench[1] = 0x3B00
-    assert bench.run(w.calla(w.X(w.SP, 4))) == 6
+    assert bench.run(w.calla(w.idx(w.SP, 4))) == 6
     bench[1] = 0x3B00
-    assert bench.run(w.extended_single("PUSH", w.X(w.SP, 4), "W")) == 6
+    assert bench.run(w.extended_single("PUSH", w.idx(w.SP, 4), "W")) == 6
     bench[1] = 0x3B00
-    assert bench.run(w.extended_single("PUSH", w.X(w.SP, 4), "A")) == 8
+    assert bench.run(w.extended_single("PUSH", w.idx(w.SP, 4), "A")) == 8
 
 
 def test_mova(bench):
     for source, cells in rows(TABLE_4_19):
         for target, cell in cells.items():
             if cell != "-":
-                into = w.X(w.PC, RAM + 0x60 - (CODE + 2)) if target == "EDE" else TARGETS[target]
+                into = w.idx(w.PC, RAM + 0x60 - (CODE + 2)) if target == "EDE" else TARGETS[target]
                 operand = symbol(2) if source == "EDE" else SOURCES[source]
                 measure(bench, w.mova(operand, into), f"{source} to {target}", int(cell), target != "PC")
 
@@ -191,11 +191,11 @@ def test_mova(bench):
 @pytest.mark.parametrize("name", ["CMPA", "ADDA", "SUBA"])
 def test_address_arithmetic(bench, name):
     prepare(bench)
-    assert bench.run(w.address(name, w.R(5), 6)) == 1
-    assert bench.run(w.address(name, w.I(0x12344), 6)) == 3
+    assert bench.run(w.address(name, w.reg(5), 6)) == 1
+    assert bench.run(w.address(name, w.imm(0x12344), 6)) == 3
     if name != "CMPA":
-        assert bench.run(w.address(name, w.R(5), w.PC)) == 3
-        assert bench.run(w.address(name, w.I(0x12344), w.PC)) == 3
+        assert bench.run(w.address(name, w.reg(5), w.PC)) == 3
+        assert bench.run(w.address(name, w.imm(0x12344), w.PC)) == 3
 
 
 @pytest.mark.parametrize("width", ["W", "A"])
@@ -214,10 +214,10 @@ def test_many_registers(bench, width):
 def test_repetitions_take_one_cycle_each_and_one_more(bench):
     """Table 4-18, footnote 1, and 1 + n of table 4-17."""
     for count in range(1, 17):
-        assert bench.run(w.extended_double("ADD", w.R(5), w.R(6), repeat=count - 1)) == count + 1
-        assert bench.run(w.extended_single("RRC", w.R(6), repeat=count - 1)) == count + 1
+        assert bench.run(w.extended_double("ADD", w.reg(5), w.reg(6), repeat=count - 1)) == count + 1
+        assert bench.run(w.extended_single("RRC", w.reg(6), repeat=count - 1)) == count + 1
         bench[8] = 0xFFF0 | count - 1
-        assert bench.run(w.extended_double("ADD", w.R(5), w.R(6), repeat=w.R(8))) == count + 1
+        assert bench.run(w.extended_double("ADD", w.reg(5), w.reg(6), repeat=w.reg(8))) == count + 1
 
 
 @pytest.mark.parametrize("name", w.JUMPS)
@@ -235,12 +235,12 @@ def test_returns(bench):
     bench[1] = 0x3B00
     assert bench.run(w.RETI) == 5
     bench[1] = 0x3B00
-    assert bench.run(w.mova(w.INC(w.SP), w.R(w.PC))) == 5, "RETA"
+    assert bench.run(w.mova(w.inc(w.SP), w.reg(w.PC))) == 5, "RETA"
 
 
 @pytest.mark.parametrize("value", w.CONSTANTS)
 def test_generated_constants_cost_what_registers_cost(bench, value):
-    assert bench.run(w.double("MOV", w.CGEN(value), w.R(6))) == 1
+    assert bench.run(w.double("MOV", w.gen(value), w.reg(6))) == 1
     assert bench[6] == value & 0xFFFF
-    assert bench.run(w.double("MOV", w.CGEN(value), w.A(RAM))) == 3
-    assert bench.run(w.single("PUSH", w.CGEN(value))) == 3
+    assert bench.run(w.double("MOV", w.gen(value), w.mem(RAM))) == 3
+    assert bench.run(w.single("PUSH", w.gen(value))) == 3

@@ -16,7 +16,7 @@ FAR = 0x30000
 
 
 def put(address, value):
-    return w.double("MOV", w.I(value), w.A(address))
+    return w.double("MOV", w.imm(value), w.mem(address))
 
 
 def start(source, target, size, *, channel=0, mode=BLOCK, src=UP, dst=UP, flags=0):
@@ -24,8 +24,8 @@ def start(source, target, size, *, channel=0, mode=BLOCK, src=UP, dst=UP, flags=
     base = 0x510 + 0x10 * channel
     control = mode << 12 | dst << 10 | src << 8 | flags | DMAEN
     return [
-        w.extended_double("MOV", w.I(source), w.A(base + 2), "A"),
-        w.extended_double("MOV", w.I(target), w.A(base + 6), "A"),
+        w.extended_double("MOV", w.imm(source), w.mem(base + 2), "A"),
+        w.extended_double("MOV", w.imm(target), w.mem(base + 6), "A"),
         put(base + 0xA, size),
         put(base, control | DMAREQ),
     ]
@@ -44,7 +44,10 @@ def test_blocks_of_words_from_above_64_k(bench, channel):
     bench.put(FAR, *range(0x1111, 0x1111 + 10))
     assert run(bench, start(FAR, RAM, 10, channel=channel)) == 2 * 10 + 2
     assert [bench.word(RAM + 2 * n) for n in range(10)] == list(range(0x1111, 0x1111 + 10))
-    bench.run(w.double("MOV", w.A(0x510 + 0x10 * channel), w.R(5)), w.double("MOV", w.A(0x51A + 0x10 * channel), w.R(6)))
+    bench.run(
+        w.double("MOV", w.mem(0x510 + 0x10 * channel), w.reg(5)),
+        w.double("MOV", w.mem(0x51A + 0x10 * channel), w.reg(6)),
+    )
     assert bench[5] & (DMAEN | DMAIFG | DMAREQ) == DMAIFG, "disabled at the end of the block, the flag set"
     assert bench[6] == 10, "the size is there again"
 
@@ -54,9 +57,9 @@ def test_to_above_64_k_and_two_words_of_address(bench):
     program = [put(0x512, RAM), put(0x514, 0), put(0x516, FAR & 0xFFFF), put(0x518, FAR >> 16), put(0x51A, 1)]
     bench.run(*program, put(0x510, BLOCK << 12 | DMAEN | DMAREQ), w.NOP)
     assert bench.word(FAR) == 0xABCD
-    bench.run(w.extended_double("MOV", w.A(0x516), w.R(5), "A"))
+    bench.run(w.extended_double("MOV", w.mem(0x516), w.reg(5), "A"))
     assert bench[5] == FAR
-    bench.run(put(0x516, 0x1234), w.extended_double("MOV", w.A(0x516), w.R(5), "A"))
+    bench.run(put(0x516, 0x1234), w.extended_double("MOV", w.mem(0x516), w.reg(5), "A"))
     assert bench[5] == 0x1234, "a word instruction clears the upper bits"
 
 
@@ -87,7 +90,7 @@ def test_single_transfers_take_four_cycles_and_one_trigger_each(bench):
     control = SINGLE << 12 | UP << 10 | UP << 8 | DMAEN | DMAREQ
     bench.run(put(0x510, control), w.NOP, put(0x510, control), w.NOP)
     assert (bench.word(RAM + 2), bench.word(RAM + 4)) == (2, 3)
-    bench.run(w.double("MOV", w.A(0x510), w.R(5)))
+    bench.run(w.double("MOV", w.mem(0x510), w.reg(5)))
     assert bench[5] & (DMAEN | DMAIFG) == DMAIFG
 
 
@@ -128,7 +131,7 @@ def test_into_the_multiplier(bench):
     bench.put(RAM, 100, 200)
     bench.run(put(0x4C0, 3))
     run(bench, start(RAM + 2, 0x4C8, 1, dst=STAY))
-    bench.run(w.double("MOV", w.A(0x4CA), w.R(5)))
+    bench.run(w.double("MOV", w.mem(0x4CA), w.reg(5)))
     assert bench[5] == 600
 
 

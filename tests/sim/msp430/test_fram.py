@@ -13,7 +13,7 @@ DATA = 0x8000
 
 
 def waits(bench, number):
-    bench.run(w.double("MOV", w.I(0xA500 | number << 4), w.A(0x140)))
+    bench.run(w.double("MOV", w.imm(0xA500 | number << 4), w.mem(0x140)))
     assert bench.machine.wait_states == number
 
 
@@ -26,7 +26,7 @@ def cost(bench, *program):
 
 
 def read(address, width="W"):
-    return w.double("MOV", w.A(address), w.R(6), width)
+    return w.double("MOV", w.mem(address), w.reg(6), width)
 
 
 @pytest.mark.parametrize("number", range(8))
@@ -67,7 +67,7 @@ def test_instructions_are_fetched_through_the_cache(bench):
 def test_an_instruction_across_lines_needs_both(bench):
     waits(bench, 2)
     before = bench.machine.counts()
-    bench.run(w.double("MOV", w.I(1), w.R(5)), at=0x5006)
+    bench.run(w.double("MOV", w.imm(1), w.reg(5)), at=0x5006)
     used = bench.machine.counts() - before
     assert (used.nv_reads, used.cycles) == (2, 2 + 4)
 
@@ -75,32 +75,32 @@ def test_an_instruction_across_lines_needs_both(bench):
 def test_writes_are_counted_and_wait(bench):
     for number in (0, 1):
         waits(bench, number)
-        assert cost(bench, w.double("MOV", w.R(6), w.A(DATA))) == (3 + number, 0, 1)
-        assert cost(bench, w.double("MOV", w.R(6), w.A(DATA + 1), "B")) == (3 + number, 0, 1)
-        assert cost(bench, w.double("MOV", w.R(6), w.A(0x1800))) == (3 + number, 0, 1), "information memory is FRAM"
-        assert cost(bench, w.double("MOV", w.R(6), w.A(RAM + 0x100))) == (3, 0, 0)
-        assert cost(bench, w.extended_double("MOV", w.R(6), w.A(DATA), "A")) == (5 + 2 * number, 0, 2)
+        assert cost(bench, w.double("MOV", w.reg(6), w.mem(DATA))) == (3 + number, 0, 1)
+        assert cost(bench, w.double("MOV", w.reg(6), w.mem(DATA + 1), "B")) == (3 + number, 0, 1)
+        assert cost(bench, w.double("MOV", w.reg(6), w.mem(0x1800))) == (3 + number, 0, 1), "information memory is FRAM"
+        assert cost(bench, w.double("MOV", w.reg(6), w.mem(RAM + 0x100))) == (3, 0, 0)
+        assert cost(bench, w.extended_double("MOV", w.reg(6), w.mem(DATA), "A")) == (5 + 2 * number, 0, 2)
 
 
 def test_a_write_reaches_a_cached_line(bench):
     waits(bench, 1)
     bench[5] = 0x4321
-    bench.run(read(DATA), w.double("MOV", w.R(5), w.A(DATA)), read(DATA))
+    bench.run(read(DATA), w.double("MOV", w.reg(5), w.mem(DATA)), read(DATA))
     assert bench[6] == 0x4321
 
 
 def test_the_password(bench):
     with pytest.raises(MachineFaultError, match=r"word write to 0x00140 with a wrong password"):
-        bench.run(w.double("MOV", w.I(0x0010), w.A(0x140)))
-    bench.run(w.double("MOV", w.A(0x140), w.R(5)))
+        bench.run(w.double("MOV", w.imm(0x0010), w.mem(0x140)))
+    bench.run(w.double("MOV", w.mem(0x140), w.reg(5)))
     assert bench[5] == 0x9600, "as it reads"
 
 
 def test_fast_clocks_need_wait_states(bench):
     """Data sheet SLASE54, "Recommended operating conditions": up to 8 MHz without."""
-    unlock = w.double("MOV", w.I(0xA500), w.A(0x160))
-    fast = w.double("MOV", w.I(0x0048), w.A(0x162))  # DCORSEL, DCOFSEL 4: 16 MHz
-    undivided = w.double("MOV", w.I(0), w.A(0x166))
+    unlock = w.double("MOV", w.imm(0xA500), w.mem(0x160))
+    fast = w.double("MOV", w.imm(0x0048), w.mem(0x162))  # DCORSEL, DCOFSEL 4: 16 MHz
+    undivided = w.double("MOV", w.imm(0), w.mem(0x166))
     assert bench.machine.mclk_hz == 1_000_000
     bench.run(unlock, fast)
     assert bench.machine.mclk_hz == 2_000_000

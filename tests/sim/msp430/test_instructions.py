@@ -40,7 +40,7 @@ C, Z, N, V = 1, 2, 4, 0x100
 def test_status_bits(bench, name, width, source, target, carry, result, flags):
     bench[5], bench[6], bench[2] = source, target, carry
     make = w.double if width != "A" else w.extended_double
-    bench.run(make(name, w.R(5), w.R(6), width))
+    bench.run(make(name, w.reg(5), w.reg(6), width))
     assert bench[6] == result
     assert set(bench.flags) == set(flags)
 
@@ -48,7 +48,7 @@ def test_status_bits(bench, name, width, source, target, carry, result, flags):
 @pytest.mark.parametrize("name", ["MOV", "BIC", "BIS"])
 def test_moves_and_bits_leave_the_status_alone(bench, name):
     bench[2] = C | Z | N | V
-    bench.run(w.double(name, w.I(0x55), w.R(6)))
+    bench.run(w.double(name, w.imm(0x55), w.reg(6)))
     assert set(bench.flags) == set("CZNV")
 
 
@@ -56,157 +56,157 @@ def test_writes_to_registers_clear_what_is_above(bench):
     bench[5] = 0xABCDE
     for width, expected in (("B", 0xDE), ("W", 0xBCDE), ("A", 0xABCDE)):
         bench[6] = 0xFFFFF
-        bench.run((w.extended_double if width == "A" else w.double)("MOV", w.R(5), w.R(6), width))
+        bench.run((w.extended_double if width == "A" else w.double)("MOV", w.reg(5), w.reg(6), width))
         assert bench[6] == expected
     bench[6] = 0xFFFFF
-    bench.run(w.double("CMP", w.R(5), w.R(6)))
+    bench.run(w.double("CMP", w.reg(5), w.reg(6)))
     assert bench[6] == 0xFFFFF, "nothing is written"
 
 
 def test_indexed_mode_wraps_within_the_lower_64_k(bench):
     bench.put(0x1E00, 0x1234)
     bench[5] = 0xFE00
-    bench.run(w.double("MOV", w.X(5, 0x2000), w.R(6)))
+    bench.run(w.double("MOV", w.idx(5, 0x2000), w.reg(6)))
     assert bench[6] == 0x1234
     bench.put(0x1FE00, 0x5678)
     bench[5] = 0x1FF00
-    bench.run(w.double("MOV", w.X(5, -0x100), w.R(6)))
+    bench.run(w.double("MOV", w.idx(5, -0x100), w.reg(6)))
     assert bench[6] == 0x5678, "from above 64 K the index is signed and reaches all addresses"
     bench.put(0x0FF00, 0x9ABC)
     bench[5] = 0x10100
-    bench.run(w.double("MOV", w.X(5, -0x200), w.R(6)))
+    bench.run(w.double("MOV", w.idx(5, -0x200), w.reg(6)))
     assert bench[6] == 0x9ABC
     bench.put(0x11E00, 0xDEF0)
     bench[5] = 0xFE00
-    bench.run(w.extended_double("MOV", w.X(5, 0x2000), w.R(6)))
+    bench.run(w.extended_double("MOV", w.idx(5, 0x2000), w.reg(6)))
     assert bench[6] == 0xDEF0, "extended: 20 bits"
     bench[5] = 0x00100
-    bench.run(w.extended_double("MOV", w.X(5, 0x11D00), w.R(6)))
+    bench.run(w.extended_double("MOV", w.idx(5, 0x11D00), w.reg(6)))
     assert bench[6] == 0xDEF0
 
 
 def test_symbolic_mode(bench):
     bench.put(RAM, 0x4321)
-    bench.run(w.double("MOV", w.SYM(RAM - (CODE + 2)), w.R(6)))
+    bench.run(w.double("MOV", w.sym(RAM - (CODE + 2)), w.reg(6)))
     assert bench[6] == 0x4321
     bench.put(0x20100, 0x8765)
-    bench.run(w.double("MOV", w.SYM(0x100 - 2), w.R(6)), at=0x20000)
+    bench.run(w.double("MOV", w.sym(0x100 - 2), w.reg(6)), at=0x20000)
     assert bench[6] == 0x8765
-    bench.run(w.extended_double("MOV", w.SYM(0x20100 - (CODE + 4) & 0xFFFFF), w.R(6)))
+    bench.run(w.extended_double("MOV", w.sym(0x20100 - (CODE + 4) & 0xFFFFF), w.reg(6)))
     assert bench[6] == 0x8765
 
 
 def test_absolute_mode(bench):
     bench.put(0x30000, 0x1111)
-    bench.run(w.extended_double("MOV", w.A(0x30000), w.R(6)))
+    bench.run(w.extended_double("MOV", w.mem(0x30000), w.reg(6)))
     assert bench[6] == 0x1111
-    bench.run(w.extended_double("MOV", w.I(0xFEDCB), w.A(0x30002), "A"))
+    bench.run(w.extended_double("MOV", w.imm(0xFEDCB), w.mem(0x30002), "A"))
     assert bench.long(0x30002) == 0xFEDCB
 
 
 def test_indirect_modes_use_20_bits(bench):
     bench.put(0x20000, 0x2222, 0x3333)
     bench[5] = 0x20000
-    bench.run(w.double("MOV", w.INC(5), w.R(6)), w.double("MOV.B"[:3], w.INC(5), w.R(7), "B"))
+    bench.run(w.double("MOV", w.inc(5), w.reg(6)), w.double("MOV.B"[:3], w.inc(5), w.reg(7), "B"))
     assert (bench[5], bench[6], bench[7]) == (0x20003, 0x2222, 0x33)
     bench[5] = 0x20000
-    bench.run(w.extended_double("MOV", w.INC(5), w.R(6), "A"))
+    bench.run(w.extended_double("MOV", w.inc(5), w.reg(6), "A"))
     assert (bench[5], bench[6]) == (0x20004, 0x32222)
 
 
 def test_the_stack_pointer_stays_even(bench):
     bench[1] = 0x3B00
-    bench.run(w.single("PUSH", w.I(0x12FF), "B"))
+    bench.run(w.single("PUSH", w.imm(0x12FF), "B"))
     assert bench[1] == 0x3AFE
-    bench.run(w.double("MOV", w.INC(w.SP), w.R(6), "B"))
+    bench.run(w.double("MOV", w.inc(w.SP), w.reg(6), "B"))
     assert (bench[1], bench[6]) == (0x3B00, 0xFF)
-    bench.run(w.double("MOV", w.I(0x3A01), w.R(w.SP)))
+    bench.run(w.double("MOV", w.imm(0x3A01), w.reg(w.SP)))
     assert bench[1] == 0x3A00
 
 
 def test_push_b_leaves_the_upper_byte(bench):
     bench[1] = 0x3B00
     bench.put(0x3AFE, 0xAAAA)
-    bench.run(w.single("PUSH", w.I(0x12), "B"))
+    bench.run(w.single("PUSH", w.imm(0x12), "B"))
     assert bench.word(0x3AFE) == 0xAA12
 
 
 def test_push_sp_and_pop_sp(bench):
     """Figure "PUSH SP, POP SP sequence"."""
     bench[1] = 0x3B00
-    bench.run(w.single("PUSH", w.R(w.SP)))
+    bench.run(w.single("PUSH", w.reg(w.SP)))
     assert bench[1] == 0x3AFE
     assert bench.word(0x3AFE) == 0x3AFE
     bench.put(0x3AFE, 0x3A80)
-    bench.run(w.double("MOV", w.INC(w.SP), w.R(w.SP)))
+    bench.run(w.double("MOV", w.inc(w.SP), w.reg(w.SP)))
     assert bench[1] == 0x3A80
 
 
 def test_push_relative_to_sp_takes_sp_as_it_was(bench):
     bench[1] = 0x3B00
     bench.put(0x3B02, 0x1234)
-    bench.run(w.single("PUSH", w.X(w.SP, 2)))
+    bench.run(w.single("PUSH", w.idx(w.SP, 2)))
     assert bench.word(0x3AFE) == 0x1234
 
 
 def test_autoincrement_comes_before_the_destination(bench):
     bench.put(RAM, 0x1111, 0x2222, 0x3333)
     bench[5] = RAM
-    bench.run(w.double("MOV", w.INC(5), w.X(5, 2)))
+    bench.run(w.double("MOV", w.inc(5), w.idx(5, 2)))
     assert bench.word(RAM + 4) == 0x1111
     bench[5] = RAM
-    bench.run(w.double("ADD", w.INC(5), w.R(5)))
+    bench.run(w.double("ADD", w.inc(5), w.reg(5)))
     assert bench[5] == RAM + 2 + 0x1111
 
 
 def test_pc_as_an_operand(bench):
-    bench.run(w.double("MOV", w.R(w.PC), w.R(6)))
+    bench.run(w.double("MOV", w.reg(w.PC), w.reg(6)))
     assert bench[6] == CODE + 2
-    bench.run(w.double("ADD", w.I(6), w.R(w.PC)))
+    bench.run(w.double("ADD", w.imm(6), w.reg(w.PC)))
     assert bench[0] == CODE + 4 + 6
-    bench.run(w.double("MOV", w.AT(w.PC), w.R(6)), w.double("MOV", w.I(0x7777), w.R(7)))
-    assert (bench[6], bench[7]) == (w.double("MOV", w.I(0), w.R(7))[0], 0x7777)
+    bench.run(w.double("MOV", w.at(w.PC), w.reg(6)), w.double("MOV", w.imm(0x7777), w.reg(7)))
+    assert (bench[6], bench[7]) == (w.double("MOV", w.imm(0), w.reg(7))[0], 0x7777)
 
 
 def test_sxt(bench):
     """Into all 20 bits of a register, into 16 of memory; C is the inverse of Z."""
     bench[5] = 0x12380
-    bench.run(w.single("SXT", w.R(5)))
+    bench.run(w.single("SXT", w.reg(5)))
     assert (bench[5], set(bench.flags)) == (0xFFF80, set("CN"))
     bench[5], bench[2] = 0xFFF00, V
-    bench.run(w.single("SXT", w.R(5)))
+    bench.run(w.single("SXT", w.reg(5)))
     assert (bench[5], set(bench.flags)) == (0, set("Z"))
     bench.put(RAM, 0x0080, 0x5555)
-    bench.run(w.single("SXT", w.A(RAM)))
+    bench.run(w.single("SXT", w.mem(RAM)))
     assert (bench.word(RAM), bench.word(RAM + 2)) == (0xFF80, 0x5555)
     bench.put(RAM, 0x0080, 0x5555)
-    bench.run(w.extended_single("SXT", w.A(RAM), "A"))
+    bench.run(w.extended_single("SXT", w.mem(RAM), "A"))
     assert bench.long(RAM) == 0xFFF80
 
 
 def test_swpb(bench):
     bench[5], bench[2] = 0xF1234, C | Z | N | V
-    bench.run(w.single("SWPB", w.R(5)))
+    bench.run(w.single("SWPB", w.reg(5)))
     assert (bench[5], set(bench.flags)) == (0x3412, set("CZNV"))
     bench[5] = 0xF1234
-    bench.run(w.extended_single("SWPB", w.R(5), "A"))
+    bench.run(w.extended_single("SWPB", w.reg(5), "A"))
     assert bench[5] == 0xF3412
 
 
 def test_rotations(bench):
     bench[5], bench[2] = 0xF8001, 0
-    bench.run(w.single("RRA", w.R(5)))
+    bench.run(w.single("RRA", w.reg(5)))
     assert (bench[5], set(bench.flags)) == (0xC000, set("CN"))
-    bench.run(w.single("RRC", w.R(5), "B"))
+    bench.run(w.single("RRC", w.reg(5), "B"))
     assert (bench[5], set(bench.flags)) == (0x80, set("N"))
     bench[5], bench[2] = 0x00001, C
-    bench.run(w.extended_single("RRC", w.R(5), "A", zc=1))
+    bench.run(w.extended_single("RRC", w.reg(5), "A", zc=1))
     assert (bench[5], set(bench.flags)) == (0, set("CZ")), "RRUX"
     bench[5], bench[2] = 0x80000, C
-    bench.run(w.extended_single("RRC", w.R(5), "A", repeat=3))
+    bench.run(w.extended_single("RRC", w.reg(5), "A", repeat=3))
     assert (bench[5], set(bench.flags)) == (0x18000, set("")), "the carry goes around"
     bench[5], bench[2] = 0xFFFFF, C
-    bench.run(w.extended_single("RRC", w.R(5), "W", repeat=3, zc=1))
+    bench.run(w.extended_single("RRC", w.reg(5), "W", repeat=3, zc=1))
     assert (bench[5], set(bench.flags)) == (0x0FFF, set("C"))
 
 
@@ -245,20 +245,20 @@ def test_pushm_and_popm(bench):
 
 def test_calls_above_64_k(bench):
     bench[1] = 0x3B00
-    bench.run(w.calla(w.I(0x23456)), at=0x30000)
+    bench.run(w.calla(w.imm(0x23456)), at=0x30000)
     assert (bench[0], bench[1]) == (0x23456, 0x3AFC)
     assert bench.long(0x3AFC) == 0x30004
-    bench.run(w.mova(w.INC(w.SP), w.R(w.PC)))
+    bench.run(w.mova(w.inc(w.SP), w.reg(w.PC)))
     assert (bench[0], bench[1]) == (0x30004, 0x3B00)
 
 
 def test_mova_loads_and_stores_20_bits(bench):
     bench.put(RAM, 0x5678, 0xFFF1)
     bench[5] = RAM
-    bench.run(w.mova(w.INC(5), w.R(6)))
+    bench.run(w.mova(w.inc(5), w.reg(6)))
     assert (bench[5], bench[6]) == (RAM + 4, 0x15678)
     bench[7], bench[2] = 0xABCDE, C | V
-    bench.run(w.mova(w.R(7), w.X(5, -2)))
+    bench.run(w.mova(w.reg(7), w.idx(5, -2)))
     assert bench.long(RAM + 2) == 0xABCDE
     assert set(bench.flags) == set("CV")
 
@@ -271,18 +271,18 @@ def test_reti_restores_20_bits_of_pc(bench):
 
 
 def test_r3_takes_nothing(bench):
-    bench.run(w.double("MOV", w.I(0x1234), w.R(3)), w.double("ADD", w.R(3), w.R(3)))
+    bench.run(w.double("MOV", w.imm(0x1234), w.reg(3)), w.double("ADD", w.reg(3), w.reg(3)))
     assert bench[3] == 0
 
 
 def test_repeated_instructions_see_what_the_last_one_left(bench):
     bench[5], bench[6], bench[2] = 3, 10, 0
-    bench.run(w.extended_double("ADD", w.R(5), w.R(6), repeat=4))
+    bench.run(w.extended_double("ADD", w.reg(5), w.reg(6), repeat=4))
     assert bench[6] == 25
     bench[6] = 1
-    bench.run(w.extended_double("ADD", w.R(6), w.R(6), "A", repeat=18 % 16))
+    bench.run(w.extended_double("ADD", w.reg(6), w.reg(6), "A", repeat=18 % 16))
     assert bench[6] == 8
     bench[6] = 0
     bench[7], bench[2] = 0xFFFF, C
-    bench.run(w.extended_double("ADDC", w.R(7), w.R(6), repeat=1, zc=1))
+    bench.run(w.extended_double("ADDC", w.reg(7), w.reg(6), repeat=1, zc=1))
     assert bench[6] == 0xFFFE, "ZC: no carry goes in, also not between"

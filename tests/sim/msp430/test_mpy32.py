@@ -22,11 +22,11 @@ WAIT = [w.NOP] * 12
 
 
 def put(address, value, width="W"):
-    return w.double("MOV", w.I(value), w.A(address), width)
+    return w.double("MOV", w.imm(value), w.mem(address), width)
 
 
 def get(address, register):
-    return w.double("MOV", w.A(address), w.R(register))
+    return w.double("MOV", w.mem(address), w.reg(register))
 
 
 def signed(value, bits):
@@ -94,7 +94,7 @@ def test_the_three_registers_of_the_16_bit_multiplier(bench):
 
 
 def test_operand_1_stays(bench):
-    """"Writing OP2 starts the operation"; OP1 need not be written again."""
+    """ "Writing OP2 starts the operation"; OP1 need not be written again."""
     bench.run(put(OP1["MPY"], 7), put(OP2, 6), get(RESLO, 5), put(OP2, 8), get(RESLO, 6))
     assert (bench[5], bench[6]) == (42, 56)
 
@@ -110,7 +110,7 @@ def test_registers_read_back(bench):
     assert bench[5] == 0xFFFF, "read-only: the sign of the product is still there"
     bench.run(put(CTL0, 0xFFFF), get(CTL0, 5))
     assert bench[5] == 0x3FD, "all bits but the reserved ones, MPYDLY32 and MPYDLYWRTEN among them"
-    bench.run(w.double("MOV", w.A(RESLO), w.R(5), "B"), w.double("MOV", w.A(RESLO + 1), w.R(6), "B"))
+    bench.run(w.double("MOV", w.mem(RESLO), w.reg(5), "B"), w.double("MOV", w.mem(RESLO + 1), w.reg(6), "B"))
     assert bench[5] <= 0xFF
 
 
@@ -226,12 +226,12 @@ def test_results_are_not_there_before_their_time(bench, mode, bits1, bits2):
             bench[5], bench[6] = 0x1234, address
             start = [put(CTL0, mode), *operand1("MPYS", bits1, 0x12345678)]
             if bits2 == 16:
-                start += [w.double("MOV", w.R(5), w.A(OP2))]
+                start += [w.double("MOV", w.reg(5), w.mem(OP2))]
                 earliest = low[number]
             else:
-                start += [w.double("MOV", w.R(5), w.A(OP2L)), w.double("MOV", w.R(5), w.A(OP2H))]
+                start += [w.double("MOV", w.reg(5), w.mem(OP2L)), w.double("MOV", w.reg(5), w.mem(OP2H))]
                 earliest = max(low[number] - 3, high[number])
-            read = w.double("MOV", w.AT(6), w.R(7))
+            read = w.double("MOV", w.at(6), w.reg(7))
             bench.load(*start, *[w.NOP] * wait, read)
             bench.machine.run(max_instructions=len(start) + wait)
             if wait + INDIRECT >= earliest:
@@ -248,8 +248,8 @@ def test_direct_reads_need_no_wait_after_16_by_16(bench):
     assert bench[5] == 12
     bench[6] = RESLO
     with pytest.raises(MachineFaultError, match="reads RESLO 1 cycles too early"):
-        bench.run(put(OP1["MPY"], 3), put(OP2, 4), w.double("MOV", w.AT(6), w.R(5)))
-    bench.run(put(OP1["MPY"], 3), put(OP2, 4), w.NOP, w.double("MOV", w.AT(6), w.R(5)))
+        bench.run(put(OP1["MPY"], 3), put(OP2, 4), w.double("MOV", w.at(6), w.reg(5)))
+    bench.run(put(OP1["MPY"], 3), put(OP2, 4), w.NOP, w.double("MOV", w.at(6), w.reg(5)))
     assert bench[5] == 12
 
 

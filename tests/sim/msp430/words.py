@@ -16,35 +16,35 @@ RET = 0x4130
 RETI = 0x1300
 
 
-def R(n):
+def reg(n):
     return ("Rn", n)
 
 
-def I(value):
+def imm(value):
     return ("#", value)
 
 
-def CGEN(value):
+def gen(value):
     return ("cg", value)
 
 
-def X(n, index):
+def idx(n, index):
     return ("x", n, index)
 
 
-def A(address):
+def mem(address):
     return ("&", address)
 
 
-def SYM(offset):
+def sym(offset):
     return ("sym", offset)
 
 
-def AT(n):
+def at(n):
     return ("@", n)
 
 
-def INC(n):
+def inc(n):
     return ("@+", n)
 
 
@@ -175,5 +175,9 @@ def rotate(name, count, register, width="W"):
 
 def pack(*instructions):
     """Words of several instructions as bytes."""
-    words = [word for instruction in instructions for word in ([instruction] if isinstance(instruction, int) else instruction)]
+    words = [
+        word
+        for instruction in instructions
+        for word in ([instruction] if isinstance(instruction, int) else instruction)
+    ]
     return b"".join(word.to_bytes(2, "little") for word in words)

@@ -6,8 +6,8 @@
 
 #pragma GCC visibility push(default)
 
-/* Bytes of a core with its memory, and where what a snapshot copies begins. `flat`: a CPU with 1 MB of plain memory and no
- * devices; otherwise an MSP430FR5994. */
+/* Bytes of a core with its memory, and where what a snapshot copies begins. `flat`: a CPU with 1 MB of plain memory
+ * and no devices; otherwise an MSP430FR5994. */
 uint64_t m430_core_bytes(uint32_t flat);
 uint64_t m430_state_offset(void);
 uint64_t m430_memory_bytes(uint32_t flat);
@@ -27,8 +27,8 @@ void m430_forget_changes(struct core *core, const uint8_t *memory);
 
 void m430_set_break(struct core *core, uint32_t address, uint32_t flag, uint32_t on);
 
-/* Runs until a limit (totals, not differences), a breakpoint or something else in `enum stop`. The instruction at which the
- * run begins is not looked at for a breakpoint unless `may_break`. */
+/* Runs until a limit (totals, not differences), a breakpoint or something else in `enum stop`. The instruction at
+ * which the run begins is not looked at for a breakpoint unless `may_break`. */
 uint32_t m430_run(struct core *core, uint64_t instruction_limit, uint64_t cycle_limit, uint32_t may_break);
 
 

@@ -1,11 +1,13 @@
-/* Clock system CS, watchdog WDT_A, and the two modules whose registers are guarded by the same password (FRAM controller,
- * power management). No clock is simulated as such: frequencies matter to the timer, the UART and the watchdog only. */
+/* Clock system CS, watchdog WDT_A, and the two modules whose registers are guarded by the same password (FRAM
+ * controller, power management). No clock is simulated as such: frequencies matter to the timer, the UART and the
+ * watchdog only. */
 #include "devices.h"
 
 #define PASSWORD 0xA5u
 #define PASSWORD_READS_AS 0x9600u
 
-/* Data sheet SLASE54, "DCO", "Internal very-low-power low-frequency oscillator" and "Module oscillator": typical values. */
+/* Data sheet SLASE54, "DCO", "Internal very-low-power low-frequency oscillator" and "Module oscillator": typical
+ * values. */
 static const uint32_t dco_hz[2][8] = {
     {1000000, 2670000, 3500000, 4000000, 5330000, 7000000, 8000000, 8000000},
     {1000000, 5330000, 7000000, 8000000, 16000000, 21000000, 24000000, 24000000},

@@ -44,7 +44,8 @@ unsigned cycles_of_extended_double_operand(
     return cycles;
 }
 
-/* Table 4-9, "MSP430 Format II instruction cycles and length" (section 4.5.1.5.2): Rn, @Rn, @Rn+, #N, X(Rn), EDE, &EDE. */
+/* Table 4-9, "MSP430 Format II instruction cycles and length" (section 4.5.1.5.2): Rn, @Rn, @Rn+, #N, X(Rn), EDE,
+ * &EDE. */
 static const uint8_t table_4_9_rotation[] = {1, 3, 3, 3, 4, 4, 4};
 static const uint8_t table_4_9_push[] = {3, 3, 3, 3, 4, 4, 4};
 static const uint8_t table_4_9_call[] = {4, 4, 4, 4, 5, 5, 6};

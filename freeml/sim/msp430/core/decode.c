@@ -1,5 +1,6 @@
-/* From instruction words to handlers (chapter "CPUX", "MSP430 and MSP430X instructions" and "Extended instruction binary
- * descriptions"). Symbolic mode becomes absolute here, the constant generators and PC as a source become constants. */
+/* From instruction words to handlers (chapter "CPUX", "MSP430 and MSP430X instructions" and "Extended instruction
+ * binary descriptions"). Symbolic mode becomes absolute here, the constant generators and PC as a source become
+ * constants. */
 #include "decode.h"
 
 #include "reader.h"

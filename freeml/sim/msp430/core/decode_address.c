@@ -1,4 +1,4 @@
-/* The words below 0x1800 that MSP430X added: address instructions, CALLA, PUSHM and POPM, rotations by several places. */
+/* The words below 0x1800 that MSP430X added: address instructions, CALLA, PUSHM and POPM, rotations by several bits. */
 #include "reader.h"
 
 int decode_address_call(struct reader *reader, uint32_t word)

@@ -74,7 +74,8 @@ static int read_peripheral(struct core *core, uint32_t address, uint32_t bytes, 
     } else {
         return raise_fault(core, FAULT_READ_UNMAPPED, address, bytes, 0u);
     }
-    *value = bytes == 2u ? word : address & 1u ? word >> 8 : word & 0xFFu;
+    /* Of WDTCTL, either byte reads as the lower one. */
+    *value = bytes == 2u ? word : (address & 1u) != 0u && even != WDTCTL ? word >> 8 : word & 0xFFu;
     return 0;
 }
 
@@ -92,7 +93,8 @@ static int write_peripheral(struct core *core, uint32_t address, uint32_t bytes,
         return 0;
     }
     if (address >= UART_START && address < UART_END) {
-        return uart_write(core, even, time, bytes == 2u ? value : merged(uart_read(core, even, time), address, 1u, value));
+        const uint32_t old = bytes == 2u ? 0u : uart_read(core, even, time);
+        return uart_write(core, even, time, merged(old, address, bytes, value));
     }
     if (address >= TIMER_START && address < TIMER_END && is_timer(address)) {
         timer_write(core, even, time, bytes == 2u ? value : merged(timer_read(core, even, time), address, 1u, value));

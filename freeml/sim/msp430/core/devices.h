@@ -1,4 +1,5 @@
-/* The peripherals. Times are cycles of MCLK since the reset. Functions that return int return 0 unless there was a fault. */
+/* The peripherals. Times are cycles of MCLK since the reset. Functions that return int return 0 unless there was a
+ * fault. */
 #ifndef M430_DEVICES_H
 #define M430_DEVICES_H
 
@@ -69,6 +70,7 @@ int uart_write(struct core *core, uint32_t address, uint64_t time, uint32_t valu
 int uart_interrupts(struct core *core, uint64_t time);
 uint64_t uart_next(const struct core *core);
 int uart_can_wake(const struct core *core);
+int uart_has_input(const struct core *core);
 
 int clock_write(struct core *core, uint32_t address, uint32_t bytes, uint64_t time, uint32_t value);
 int clock_check(struct core *core);

@@ -11,8 +11,8 @@
 #define DMAIE 0x04u
 #define DMAREQ 0x01u
 
-/* "DMA transfer cycle time": one or two cycles to synchronize before a transfer or a block (here: one), two for each byte
- * or word, one after the transfer or block: 4 for a single transfer, as in the table of cycle times. */
+/* "DMA transfer cycle time": one or two cycles to synchronize before a transfer or a block (here: one), two for each
+ * byte or word, one after the transfer or block: 4 for a single transfer, as in the table of cycle times. */
 #define CYCLES_BEFORE 1u
 #define CYCLES_EACH 2u
 #define CYCLES_AFTER 1u

@@ -1,5 +1,6 @@
-/* Double-operand instructions: one inlined template. The common forms are instances of it with everything known at compile
- * time (FORMS, in three files that compile side by side); all others share one that looks at the decoded fields. */
+/* Double-operand instructions: one inlined template. The common forms are instances of it with everything known at
+ * compile time (FORMS, in three files that compile side by side); all others share one that looks at the decoded
+ * fields. */
 #ifndef M430_FORMAT1_H
 #define M430_FORMAT1_H
 
@@ -105,7 +106,7 @@ undo:
     }
 #define FORMS(code)                                                                                     \
     SOURCES(code)                                                                                       \
-    handler *const forms_of_##code[6][3][2] = {                                                                                                   \
+    handler *const forms_of_##code[6][3][2] = {                                                         \
         NAMED_TARGETS(code, REGISTER), NAMED_TARGETS(code, CONSTANT), NAMED_TARGETS(code, INDEX),       \
             NAMED_TARGETS(code, ABSOLUTE), NAMED_TARGETS(code, INDIRECT), NAMED_TARGETS(code, INCREMENT) \
     }

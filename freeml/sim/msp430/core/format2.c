@@ -28,8 +28,8 @@ int single_rotate(struct core *core, const struct op *op)
     return 0;
 }
 
-/* PUSH: the address of the operand is computed with SP as it was, the value of SP itself is pushed as it will be (figure
- * "PUSH SP, POP SP sequence"). PUSH.B leaves the upper byte in memory as it was. */
+/* PUSH: the address of the operand is computed with SP as it was, the value of SP itself is pushed as it will be
+ * (figure "PUSH SP, POP SP sequence"). PUSH.B leaves the upper byte in memory as it was. */
 int single_push(struct core *core, const struct op *op)
 {
     struct operand operand;

@@ -4,7 +4,8 @@
 
 #include "machine.h"
 
-/* [source kind][register, index, absolute][byte, word]: the common forms of double-operand instructions. DADD has none. */
+/* [source kind][register, index, absolute][byte, word]: the common double-operand instructions. DADD has no such
+ * forms. */
 typedef handler *const forms[6][3][2];
 extern forms forms_of_MOV, forms_of_ADD, forms_of_ADDC, forms_of_SUBC, forms_of_SUB, forms_of_CMP, forms_of_BIT,
     forms_of_BIC, forms_of_BIS, forms_of_XOR, forms_of_AND;

@@ -1,9 +1,8 @@
 /* An MSP430FR5994: what every part of the simulator knows of the others.
  *
- * All that a snapshot must hold is in `struct state` and in the memory right behind it; what can be rebuilt or belongs to
- * the caller (decoded instructions, breakpoints, logs) is in `struct core` before it. Nothing here is allocated: the
- * caller brings the buffers. Chapters and tables named in comments are those of the family user's guide SLAU367.
- */
+ * All that a snapshot must hold is in `struct state` and in the memory right behind it; what can be rebuilt or belongs
+ * to the caller (decoded instructions, breakpoints, logs) is in `struct core` before it. Nothing here is allocated:
+ * the caller brings the buffers. Chapters and tables named in comments are those of the family user's guide SLAU367. */
 #ifndef M430_MACHINE_H
 #define M430_MACHINE_H
 
@@ -179,7 +178,16 @@ struct op {
     uint8_t reserved[3];
 };
 
-enum operand_kind { AT_REGISTER, AT_CONSTANT, AT_INDEX, AT_ABSOLUTE, AT_INDIRECT, AT_INCREMENT, AT_INDEX_20, AT_SPECIAL };
+enum operand_kind {
+    AT_REGISTER,
+    AT_CONSTANT,
+    AT_INDEX,
+    AT_ABSOLUTE,
+    AT_INDIRECT,
+    AT_INCREMENT, /* up to here: the common forms of format1.h */
+    AT_INDEX_20,
+    AT_SPECIAL /* a register that does more than hold a value */
+};
 
 struct log_entry {
     uint64_t cycle;

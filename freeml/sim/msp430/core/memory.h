@@ -91,9 +91,10 @@ ALWAYS_INLINE int load(struct core *core, uint32_t address, unsigned width, uint
     if (width != ADDRESS) {
         return load_part(core, address, width == BYTE ? 1u : 2u, time, value);
     }
+    const uint32_t second = (address + 2u) & ADDRESS_MASK;
     uint32_t low = 0;
     uint32_t high = 0;
-    if (load_part(core, address, 2u, time, &low) || load_part(core, (address + 2u) & ADDRESS_MASK, 2u, time + 1u, &high)) {
+    if (load_part(core, address, 2u, time, &low) || load_part(core, second, 2u, time + 1u, &high)) {
         return 1;
     }
     *value = low | (high & 0xFu) << 16;

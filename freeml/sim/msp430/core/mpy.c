@@ -14,7 +14,9 @@
 #define MPYOP2_32 0x080u
 #define MPYDLY 0x300u
 
-enum { OP2 = 0x08, RESLO = 0x0A, RESHI = 0x0C, SUMEXT = 0x0E, OP2L = 0x20, OP2H = 0x22, RES0 = 0x24, RES3 = 0x2A, CTL0 = 0x2C };
+/* Offsets of registers; the twelve of OP1 follow a pattern, see write_op1. */
+enum { OP2 = 0x08, RESLO = 0x0A, RESHI = 0x0C, SUMEXT = 0x0E };
+enum { OP2L = 0x20, OP2H = 0x22, RES0 = 0x24, RES3 = 0x2A, CTL0 = 0x2C };
 
 /* Cycles until RES0 to RES3 can be read. Tables 5-4 and 5-5 (MPYSAT = 0), then 5-6 (MPYSAT = 1).
  * Rows: 16 x 16 after OP2; 32 x 16 after OP2; 16 x 32 after OP2L and OP2H; 32 x 32 after OP2L and OP2H. In the last

@@ -116,7 +116,7 @@ static enum stop look(struct core *core, uint32_t pc, int may_break, struct op *
         return STOP_FAULT;
     }
     const unsigned flags = core->breaks[pc >> 1];
-    if ((flags & BREAK_INPUT) != 0u && (core->s.uart.flags & 1u) == 0u && core->s.uart.rx_position >= core->input_bytes) {
+    if ((flags & BREAK_INPUT) != 0u && !uart_has_input(core)) {
         return STOP_INPUT;
     }
     if ((flags & BREAK_STOP) != 0u && may_break) {

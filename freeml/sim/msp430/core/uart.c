@@ -1,8 +1,9 @@
-/* eUSCI_A0 in UART mode (chapter "eUSCI - UART mode"). What is sent takes its time at the programmed rate: one character
- * leaves while the next waits in TXBUF. What is received is there as soon as the one before was read. */
+/* eUSCI_A0 in UART mode (chapter "eUSCI - UART mode"). What is sent takes its time at the programmed rate: one
+ * character leaves while the next waits in TXBUF. What is received is there as soon as the one before was read. */
 #include "devices.h"
 
-enum { CTLW0 = 0x00, BRW = 0x06, MCTLW = 0x08, STATW = 0x0A, RXBUF = 0x0C, TXBUF = 0x0E, IE = 0x1A, IFG = 0x1C, IV = 0x1E };
+enum { CTLW0 = 0x00, BRW = 0x06, MCTLW = 0x08, STATW = 0x0A, RXBUF = 0x0C, TXBUF = 0x0E };
+enum { IE = 0x1A, IFG = 0x1C, IV = 0x1E };
 
 #define UCSWRST 0x0001u
 #define UCRXIFG 0x01u
@@ -34,17 +35,24 @@ static uint64_t character_cycles(const struct core *core)
     const uint32_t hz = source == 1u ? core->s.clock.aclk_hz : core->s.clock.smclk_hz;
     const uint32_t whole = modulation & UCOS16 ? 16u * divider + (modulation >> 4 & 0xFu) : divider;
     const uint32_t eighths = 8u * (whole != 0u ? whole : 1u) + ones(modulation >> 8);
-    const uint32_t bits = 1u + (control & 0x1000u ? 7u : 8u) + (control & 0x8000u ? 1u : 0u) + (control & 0x0800u ? 2u : 1u);
+    const uint32_t data_bits = control & 0x1000u ? 7u : 8u;
+    const uint32_t bits = 1u + data_bits + (control & 0x8000u ? 1u : 0u) + (control & 0x0800u ? 2u : 1u);
     return (uint64_t)bits * eighths * core->s.clock.mclk_hz / (8u * (uint64_t)hz);
 }
 
 static void receive(struct core *core)
 {
     struct uart *uart = &core->s.uart;
-    if ((uart->flags & UCRXIFG) == 0u && (setting(core, CTLW0) & UCSWRST) == 0u && uart->rx_position < core->input_bytes) {
+    const int ready = (uart->flags & UCRXIFG) == 0u && (setting(core, CTLW0) & UCSWRST) == 0u;
+    if (ready && uart->rx_position < core->input_bytes) {
         uart->received = core->input[uart->rx_position++];
         uart->flags |= UCRXIFG;
     }
+}
+
+int uart_has_input(const struct core *core)
+{
+    return (core->s.uart.flags & UCRXIFG) != 0u || core->s.uart.rx_position < core->input_bytes;
 }
 
 static uint32_t flags_at(struct core *core, uint64_t time)
