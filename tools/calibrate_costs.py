@@ -82,7 +82,7 @@ def pick(net: Net, *choices: object) -> object:
 
 
 def activation(net: Net, value: str) -> str:
-    kind = pick(net, "", "", "", "Relu", "Relu", "Relu", "Sigmoid", "HardSwish", "HardSigmoid", "PRelu", "Clip")
+    kind = pick(net, "", "", "", "Relu", "Relu", "Relu", "Sigmoid", "HardSwish", "PRelu", "PRelu", "Clip")
     if kind == "":
         return value
     if kind == "PRelu":
@@ -130,6 +130,28 @@ def convolution(net: Net) -> str:
         size = [2] * len(extents)
         value = net.node(str(pick(net, "MaxPool", "AveragePool")), value, kernel_shape=size, strides=size)
     return value
+
+
+def residual(net: Net) -> str:
+    """A convolution whose output is added to the input, sometimes pooled then."""
+    channels, extents = net.shape[1], net.shape[2:]
+    kernel = [int(pick(net, 1, 3)) if extent >= 3 else 1 for extent in extents]
+    pads = [(k - 1) // 2 for k in kernel]
+    maps = net.node("Conv", "x", net.weights(channels, channels, *kernel), net.weights(channels), pads=[*pads, *pads])
+    value = net.node("Add", maps, "x")
+    if net.chance.random() < 0.5:
+        value = net.node("Relu", value)
+    if net.chance.random() < 0.3:
+        value = net.node("AveragePool", value, kernel_shape=[2] * len(extents), strides=[2] * len(extents))
+    return value
+
+
+def large(net: Net) -> str:
+    """More weights than a 16-bit address space leaves room for, on boards that have one."""
+    size = int(net.chance.integers(60, 200))
+    row = net.node("MatMul", net.node("Flatten", "x"), net.weights(int(np.prod(net.shape[1:])), 2))
+    wide = net.node("Gemm", row, net.weights(size, 2), net.weights(size), transB=1)
+    return net.node("Gemm", wide, net.weights(30_000 // size, size), transB=1)
 
 
 def dense(net: Net) -> str:
@@ -200,7 +222,7 @@ def scoring(net: Net) -> str:
     return net.node(kind, "x", axis=int(pick(net, 1, len(net.shape) - 1)))
 
 
-MAKERS = (convolution,) * 5 + (dense,) * 3 + (pool, elementwise, elementwise, moving, scoring)
+MAKERS = (convolution,) * 6 + (dense,) * 3 + (residual, pool, elementwise, elementwise, moving, scoring)
 
 
 def random_net(seed: int) -> Net:
@@ -211,6 +233,8 @@ def random_net(seed: int) -> Net:
     for _ in range(BRANCHES):
         value = MAKERS[int(chance.integers(len(MAKERS)))](net)
         net.outputs.append(value)
+    if seed % 5 == 0:
+        net.outputs.append(large(net))
     return net
 
 

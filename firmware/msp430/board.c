@@ -66,7 +66,7 @@ void fm_board_init(void)
         __asm__ volatile("nop"); /* at least 60 cycles for the DCO to settle */
     }
     CSCTL3 = DIV_ALL_1;
-    CSCTL0 = CSLOCK;
+    CSCTL0_H = CSLOCK_H;
 
     /* P2.0 = UCA0TXD, P2.1 = UCA0RXD (data sheet, port P2 pin functions: PxSEL = 10b). */
     P2SEL0 = (uint8_t)(P2SEL0 & 0xFCu);

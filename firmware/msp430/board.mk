@@ -13,7 +13,7 @@ BOARD_LDFLAGS_gcc := -mcpu=msp430x -msmall
 BOARD_LIBS_gcc := -lmul_f5 -lgcc
 
 # The same with 20-bit pointers.
-CC_gcc-large := $(CC_gcc)
+CC_gcc-large = $(CC_gcc)
 BOARD_CFLAGS_gcc-large := -mcpu=msp430x -mhwmult=f5series -mlarge
 BOARD_LDFLAGS_gcc-large := -mcpu=msp430x -mlarge
 BOARD_LIBS_gcc-large := $(BOARD_LIBS_gcc)

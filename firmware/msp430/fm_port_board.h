@@ -28,10 +28,9 @@ int32_t fm_dot_strided_s16_s16(const int16_t *x, const int16_t *w, size_t count,
 int8_t *fm_copy_s8(int8_t *to, const int8_t *from, size_t count);
 int16_t *fm_copy_s16(int16_t *to, const int16_t *from, size_t count);
 
-/* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready five cycles after OP2H was written
- * (SLAU367, chapter "32-bit hardware multiplier", table "Result availability"): four NOPs and the cycles that the
- * quickest read, through a pointer, takes before it reads. A compiler that keeps the register's address does read that
- * way. */
+/* High word of a signed 32 x 32 product from the hardware multiplier. RES2 is ready ten cycles after OP2L and five
+ * after OP2H was written (SLAU367, chapter "32-bit hardware multiplier", "Result availability"). Writing OP2H takes
+ * three cycles or more, and the quickest read, through a pointer, two: five NOPs do, however a compiler reads. */
 #define FM_PORT_MULHI
 static inline int32_t fm_mulhi(int32_t a, int32_t b)
 {
@@ -46,7 +45,7 @@ static inline int32_t fm_mulhi(int32_t a, int32_t b)
     MPYS32H = x.half[1];
     OP2L = y.half[0];
     OP2H = y.half[1];
-    __asm__ volatile("nop\n\tnop\n\tnop\n\tnop");
+    __asm__ volatile("nop\n\tnop\n\tnop\n\tnop\n\tnop");
     high.half[0] = RES2;
     high.half[1] = RES3;
     return high.whole;

@@ -23,11 +23,12 @@ extern volatile uint16_t WDTCTL;
 
 /* Clock system (CS). */
 extern volatile uint16_t CSCTL0;
+extern volatile uint8_t CSCTL0_H;
 extern volatile uint16_t CSCTL1;
 extern volatile uint16_t CSCTL2;
 extern volatile uint16_t CSCTL3;
 #define CSKEY 0xA500u
-#define CSLOCK 0x0000u
+#define CSLOCK_H 0x00u /* to the upper byte alone: a word with another password resets the chip */
 #define DCOFSEL_6 0x000Cu /* 8 MHz with DCORSEL = 0 */
 #define DCOFSEL_4 0x0008u /* 16 MHz with DCORSEL = 1 */
 #define DCORSEL 0x0040u

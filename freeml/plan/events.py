@@ -27,6 +27,9 @@ from freeml.ops.windows import Plane
 Events = Counter[str]
 """How often each event happens in one run of a layer."""
 
+SHORT = 3
+"""Turns of a loop that compilers write out instead."""
+
 
 def layer_events(
     head: Kernel, elementwise: Sequence[Kernel], pool: Kernel | None, *, pool_accumulators: bool
@@ -217,12 +220,11 @@ def _copy(found: Events, kernel: Kernel) -> None:
     for depth, loop in enumerate(view.loops):
         last = depth + 1 == len(view.loops)
         found["copy.filled"] += outer * (loop.before + loop.after)
+        found["copy.loops"] += outer
         outer *= loop.count
-        found["copied" if last else "copy.rows"] += outer
-        if last and loop.table:
-            found["copied.table"] += outer
-        if last and loop.step not in (0, 1) and not loop.table:
-            found["copied.step"] += outer
+        how = "table" if loop.table else "plain" if loop.step == 1 else "step"
+        how += "" if loop.count > SHORT else ".short"
+        found[f"copied.{how}.{_width(kernel)}" if last else f"copy.rows.{how}"] += outer
     _requant(found, view.requant, outer)
 
 
@@ -231,7 +233,7 @@ def _concat(found: Events, kernel: Kernel) -> None:
     assert isinstance(view, ConcatView)
     for part in view.parts:
         found["concat.runs"] += view.outer
-        found["concat.copied"] += view.outer * part.run
+        found[f"concat.copied.{_width(kernel)}"] += view.outer * part.run
         _requant(found, part.requant, view.outer * part.run)
 
 
@@ -265,7 +267,8 @@ def _argmax(found: Events, kernel: Kernel) -> None:
     assert isinstance(view, ArgMaxView)
     rows = view.rows.outer * view.rows.inner
     found["argmax.rows"] += rows
-    found["argmax.elements"] += rows * view.rows.length
+    short = "" if view.rows.length > SHORT else ".short"
+    found[f"argmax.elements.{_width(kernel)}{short}"] += rows * view.rows.length
 
 
 def _elementwise(found: Events, kernel: Kernel) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from .encode import C_FLAG, FLAGS, N_FLAG, SP, V_FLAG, Z_FLAG, Instruction, Mode, Operand
+from .encode import C_FLAG, FLAGS, IN_MEMORY, N_FLAG, SP, V_FLAG, Z_FLAG, Instruction, Mode, Operand
 from .faults import ALL_BITS, EXAMPLE_SLOT, Fault, example
 from .generate import Case
 from .pcode_conditions import (
@@ -32,6 +32,7 @@ _STORED_ABOVE: Final = 0xFFF00000
 _TOP: Final = 0x80000
 _R5: Final = Operand(mode=Mode.REGISTER, register=5)
 _R6: Final = Operand(mode=Mode.REGISTER, register=6)
+_TWO: Final = Operand(mode=Mode.CONSTANT, value=2)
 _AT_R5: Final = Operand(mode=Mode.INDIRECT, register=5)
 _AT_R5_STEP: Final = Operand(mode=Mode.POSTINC, register=5)
 
@@ -288,19 +289,39 @@ _STATUS: Final = (
         flags=C_FLAG | N_FLAG | V_FLAG,
     ),
     _fault(
-        "SUBX #2 takes its carry from the comparison with 1",
-        "4.6.3.32",
-        "C is the inverse of the borrow",
+        "ADDX.A #2 to memory takes its carry from the addition of 1",
+        "4.6.3.2, 4.6.3.15",
+        "C is the carry out of bit 19",
         lambda case: (
-            case.instruction.name == "SUB"
-            and case.instruction.extended
-            and case.instruction.source == Operand(mode=Mode.CONSTANT, value=2)
+            wide("ADD")(case)
+            and case.instruction.source == _TWO
+            and case.instruction.destination is not None
+            and case.instruction.destination.mode in IN_MEMORY
         ),
         example(
             Instruction(
                 form="double",
+                name="ADD",
+                size="A",
+                source=_TWO,
+                destination=Operand(mode=Mode.INDEXED, register=5, value=0),
+                extended=True,
+            ),
+            {5: EXAMPLE_SLOT},
+            data=b"\xfe\xff\x0f\x00",
+        ),
+        flags=C_FLAG,
+    ),
+    _fault(
+        "SUBX #2 takes its carry from the comparison with 1",
+        "4.6.3.32",
+        "C is the inverse of the borrow",
+        lambda case: case.instruction.name == "SUB" and case.instruction.extended and case.instruction.source == _TWO,
+        example(
+            Instruction(
+                form="double",
                 name="SUB",
-                source=Operand(mode=Mode.CONSTANT, value=2),
+                source=_TWO,
                 destination=_R6,
                 extended=True,
             ),

@@ -42,9 +42,12 @@ FM_LAYER static void fm_layer_n0(void)
 
     static const fm_window window = {
         .in_h = 8, .in_w = 8,
-        .kernel_h = 3, .kernel_w = 3,
+        .kernel_h = 3,
         .dilation_h = 1, .dilation_w = 1,
+        .reach_w = 2,
         .channels = 2U, .pixel = 2U,
+        .pitch = 16U, .row = 6U,
+        .next_tap = 2U, .next_row = 16U,
     };
     for (int py = 0; py < 4; ++py) {
         const int y0 = fm_max(py * 2, 0);
@@ -85,9 +88,12 @@ FM_LAYER static void fm_layer_n3(void)
 
     static const fm_window window = {
         .in_h = 4, .in_w = 4,
-        .kernel_h = 3, .kernel_w = 3,
+        .kernel_h = 3,
         .dilation_h = 1, .dilation_w = 1,
+        .reach_w = 2,
         .channels = 4U, .pixel = 4U,
+        .pitch = 16U, .row = 12U,
+        .next_tap = 4U, .next_row = 16U,
     };
     size_t i = 0;
     for (int oy = 0; oy < 4; ++oy) {

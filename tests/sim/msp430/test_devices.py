@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from freeml.sim.image import Image, Segment
+from freeml.sim.machine import MachineFaultError
 from freeml.sim.msp430 import Msp430Machine
 
 from . import words as w
@@ -292,3 +293,5 @@ def test_clock_registers(bench):
     assert mhz == [1, 2.67, 3.5, 4, 5.33, 7, 8, 8, 1, 5.33, 7, 8, 16, 21, 24, 24]
     bench.run(put(0x162, 0x0C), put(0x166, 0x0002), lock, get(0x160, 5))
     assert (bench.machine.mclk_hz, bench[5]) == (2_000_000, 0x9600)
+    with pytest.raises(MachineFaultError, match="password"):
+        bench.run(put(0x160, 0))

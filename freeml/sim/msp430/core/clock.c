@@ -97,9 +97,13 @@ int clock_write(struct core *core, uint32_t address, uint32_t bytes, uint64_t ti
         }
         return clock_check(core);
     }
-    if (address == CSCTL0 || address == CSCTL0 + 1u) {
-        core->s.clock.unlocked = (bytes == 2u ? value >> 8 : value) == PASSWORD;
+    if (address == CSCTL0 + 1u) { /* a byte with another value locks */
+        core->s.clock.unlocked = value == PASSWORD;
         return 0;
+    }
+    if (address == CSCTL0 && bytes == 2u) { /* a word with another password resets the chip */
+        core->s.clock.unlocked = 1u;
+        return guarded(core, address, bytes, value);
     }
     if (bytes != 2u) {
         return raise_fault(core, FAULT_ACCESS_WIDTH, address, bytes, 0u);
