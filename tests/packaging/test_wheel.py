@@ -82,7 +82,7 @@ def test_metadata_names_what_a_compile_needs(wheel: Path) -> None:
         for line in text.splitlines()
         if line.startswith("Requires-Dist:") and "extra ==" not in line
     }
-    assert required == {"click", "jinja2", "numpy", "onnx", "pyelftools", "rich", "ziglang"}
+    assert required == {"click", "intelhex", "jinja2", "numpy", "onnx", "pyelftools", "rich", "ziglang"}
     assert "Requires-Python: >=3.10" in text
 
 
@@ -98,3 +98,15 @@ def test_compile_and_verify_from_an_empty_folder(python: Path, tmp_path: Path) -
         assert (tmp_path / "har-msp430" / name).is_file()
     verified = json.loads(run(python, "-m", "freeml", "verify", "har-msp430", "--json", folder=tmp_path).stdout)
     assert (verified["mismatches"], verified["samples"]) == (0, 100)
+
+
+def test_the_board_runs_from_the_wheel(python: Path, tmp_path: Path) -> None:
+    """The simulator's C and the cost model's prices are in the wheel: a profile in an empty folder, with an empty cache."""
+    save(small(), tmp_path / "small.onnx")
+    environment = {"FREEML_CACHE": str(tmp_path / "cache")}
+    run(python, "-m", "freeml", "compile", "small.onnx", folder=tmp_path, **environment)
+    done = run(python, "-m", "freeml", "profile", "small-msp430", "--json", folder=tmp_path, **environment)
+    layers = json.loads(done.stdout)["layers"]
+    assert layers
+    assert all(layer["cycles"] > 0 and layer["predicted"] > 0 for layer in layers)
+    assert list((tmp_path / "cache").glob("msp430-*.so"))

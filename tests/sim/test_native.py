@@ -106,3 +106,20 @@ def test_faulty_and_missing_sources(source):
     source.unlink()
     with pytest.raises(ToolchainError, match=r"cannot read .*number\.c"):
         number(source)
+
+
+def test_a_library_that_others_may_write_is_not_run(source):
+    assert number(source) == 41
+    (library,) = cached()
+    library.chmod(0o777)
+    stamp = library.stat().st_mtime_ns
+    assert number(source) == 41
+    assert library.stat().st_mtime_ns != stamp
+    assert library.stat().st_mode & 0o022 == 0
+
+
+def test_both_simulators_are_built_ahead(tmp_path):
+    command = [sys.executable, "-m", "freeml.sim"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"simulators: {cache_folder()}\n")
+    assert {path.name.partition("-")[0] for path in cached()} >= {"msp430", "apollo4"}

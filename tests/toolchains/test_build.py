@@ -99,7 +99,7 @@ def test_the_emitted_makefile_finds_gcc_where_freeml_does(name: str, variable: s
         "": program,
     }
     for value, expected in cases.items():
-        command = ["make", "--dry-run", "TOOLCHAIN=gcc"]
+        command = ["make", "--no-print-directory", "--dry-run", "TOOLCHAIN=gcc"]
         environment = {**os.environ, variable: str(value)}
         done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True)
         linking = done.stdout.splitlines()[-1]

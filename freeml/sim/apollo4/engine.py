@@ -28,6 +28,14 @@ _ROM_CODE = {
 _ONLY_STOPS = bytes(mark & s.STOP for mark in range(256))
 
 
+def load_hooks() -> ctypes.CDLL:
+    """The part in C, compiled when first needed. Raises ToolchainError."""
+    hooks = load_library("apollo4", [_FOLDER / name for name in _SOURCES], [_FOLDER])
+    if hooks.a4_machine_bytes() != ctypes.sizeof(s.MachineStruct):
+        raise AssertionError("hooks.h and state.py disagree about the size of a machine")
+    return hooks
+
+
 class EngineMissingError(FreemlError):
     """The package that executes Cortex-M4 code is not installed."""
 
@@ -53,9 +61,7 @@ class Engine:
                 f"simulating the Apollo4 takes the package unicorn, which cannot be imported ({error}): "
                 "pip install 'freeml[boards]'"
             ) from error
-        hooks = load_library("apollo4", [_FOLDER / name for name in _SOURCES], [_FOLDER])
-        if hooks.a4_machine_bytes() != ctypes.sizeof(s.MachineStruct):
-            raise AssertionError("hooks.h and state.py disagree about the size of a machine")
+        hooks = load_hooks()
         self._unicorn = unicorn
         self._uc = unicorn.Uc(unicorn.UC_ARCH_ARM, unicorn.UC_MODE_THUMB | unicorn.UC_MODE_MCLASS)
         self._uc.ctl_set_cpu_model(arm_const.UC_CPU_ARM_CORTEX_M4)
