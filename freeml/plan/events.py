@@ -342,13 +342,16 @@ def _numbers(found: Events, kernel: Kernel, count: int, *, fused: bool = True) -
         found[f"each.{kernel.template}"] += count
     view = kernel.view
     if isinstance(view, PReluView):
-        # Which side a number falls on is unknown: half of them on either.
+        # Which side a number falls on is unknown: half of them on either. Equal shifts let compilers merge the two.
+        if view.positive.shift == view.negative.shift:
+            found[f"{'each' if fused else 'map'}.prelu.merged"] += count
         _requant(found, view.positive, count - count // 2)
         _requant(found, view.negative, count // 2)
         return
     if isinstance(view, BinaryView):
-        # a factor that is a power of two becomes a shift
-        found["multiplied"] += count * sum(abs(factor).bit_count() > 1 for factor in view.factors)
+        # a factor that is a power of two becomes a shift, and what does not change is multiplied before the loop
+        changing = [f for f, operand in zip(view.factors, kernel.inputs, strict=True) if operand.type.size > 1]
+        found["multiplied"] += count * sum(abs(factor).bit_count() > 1 for factor in changing)
     for name in ("requant", "gate", "line"):
         _requant(found, getattr(view, name, None), count)
 

@@ -102,10 +102,9 @@ def test_compile_and_verify_from_an_empty_folder(python: Path, tmp_path: Path) -
 
 def test_the_board_runs_from_the_wheel(python: Path, tmp_path: Path) -> None:
     """The simulator's C and the cost model's prices are in the wheel: a profile in an empty folder, with an empty cache."""
-    save(small(), tmp_path / "small.onnx")
     environment = {"FREEML_CACHE": str(tmp_path / "cache")}
-    run(python, "-m", "freeml", "compile", "small.onnx", folder=tmp_path, **environment)
-    done = run(python, "-m", "freeml", "profile", "small-msp430", "--json", folder=tmp_path, **environment)
+    run(python, "-m", "freeml", "compile", MODEL, folder=tmp_path, **environment)
+    done = run(python, "-m", "freeml", "profile", "har-msp430", "--json", folder=tmp_path, **environment)
     layers = json.loads(done.stdout)["layers"]
     assert layers
     assert all(layer["cycles"] > 0 and layer["predicted"] > 0 for layer in layers)
