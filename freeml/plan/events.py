@@ -214,6 +214,7 @@ def _gather(found: Events, view: ConvView, rows: Counter[int], columns: Counter[
     across = _spans(p.in_w, p.out_w, p.kernel_w, p.stride_w, p.dilation_w, p.left)
     joined = p.dilation_w * p.channels == view.group_channels
     kernel_row = p.kernel_w * view.group_channels
+    even = p.channels % 2 == 0 and view.group_channels % 2 == 0  # then bytes lie evenly, and words do
     for y, times_y in rows.items():
         inside = down[y][1] - down[y][0]
         for x, times_x in columns.items():
@@ -222,7 +223,7 @@ def _gather(found: Events, view: ConvView, rows: Counter[int], columns: Counter[
             valid = inside if width else 0
             run = (width if joined else 1) * view.group_channels
             filled = (p.kernel_h - valid) * kernel_row + valid * (p.kernel_w - width) * view.group_channels
-            copy = f"copy.{view.suffix}" + ("" if run >= WORDS_PAY else ".short")
+            copy = f"copy.{view.suffix}" + (".short" if run < WORDS_PAY else ".even" if even else "")
             found[name] += times
             found[f"{name}.trims"] += times * (p.kernel_w - width)
             found[f"{name}.rows"] += times * valid
@@ -338,22 +339,35 @@ def _elementwise(found: Events, kernel: Kernel) -> None:
 
 def _numbers(found: Events, kernel: Kernel, count: int, *, fused: bool = True) -> None:
     """An elementwise operator on `count` numbers."""
-    if fused:
-        found[f"each.{kernel.template}"] += count
     view = kernel.view
+    # Two sides with equal shifts become one piece of code.
+    merged = isinstance(view, PReluView) and view.positive.shift == view.negative.shift
+    if fused or merged:
+        found[f"{'each' if fused else 'map'}.{kernel.template}{'.merged' if merged else ''}"] += count
     if isinstance(view, PReluView):
-        # Which side a number falls on is unknown: half of them on either. Equal shifts let compilers merge the two.
-        if view.positive.shift == view.negative.shift:
-            found[f"{'each' if fused else 'map'}.prelu.merged"] += count
+        # Which side a number falls on is unknown: half of them on either.
         _requant(found, view.positive, count - count // 2)
         _requant(found, view.negative, count // 2)
         return
     if isinstance(view, BinaryView):
-        # a factor that is a power of two becomes a shift, and what does not change is multiplied before the loop
-        changing = [f for f, operand in zip(view.factors, kernel.inputs, strict=True) if operand.type.size > 1]
-        found["multiplied"] += count * sum(abs(factor).bit_count() > 1 for factor in changing)
+        _products(found, kernel, view, count)
     for name in ("requant", "gate", "line"):
         _requant(found, getattr(view, name, None), count)
+
+
+def _products(found: Events, kernel: Kernel, view: BinaryView, count: int) -> None:
+    """Products by the two factors of a sum: one where they are equal, a shift where one is a power of two, and once for
+    all turns of the innermost loop where the operand stays the same there."""
+    inner = view.axes[-1] if view.axes and not view.aligned else None
+    changing: set[int] = set()
+    staying: set[int] = set()
+    for index, (factor, operand) in enumerate(zip(view.factors, kernel.inputs, strict=True)):
+        if abs(factor).bit_count() < 2 or operand.type.size == 1:
+            continue
+        (changing if inner is None or inner.strides[index] else staying).add(abs(factor))
+    found["multiplied"] += count * len(changing)
+    if inner is not None:
+        found["multiplied"] += count // inner.extent * len(staying)
 
 
 def _width(kernel: Kernel) -> str:
