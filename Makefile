@@ -5,9 +5,10 @@
 # make cgates    the C under every compiler found, all warnings as errors
 # make bench     measurements
 # make nightly   the long proofs
+# make costs     the cost model's prices anew, after a change of templates, kernels or compilers (10 minutes)
 # make wheel     dist/*.whl
 .DEFAULT_GOAL := help
-.PHONY: help setup data demo test cgates bench nightly lint wheel clean
+.PHONY: help setup data demo test cgates bench nightly costs lint wheel clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -65,6 +66,10 @@ nightly: setup data
 	@command -v msp430-elf-gcc >/dev/null || test -e "$$FREEML_MSP430_GCC" || tools/build_msp430_gcc.sh "$$FREEML_MSP430_GCC"
 	@command -v msp430-elf-run >/dev/null || test -x "$$FREEML_MSP430_SIM" || tools/build_gdb_sim.sh $(TOOLS)/gdb-sim
 	OMP_NUM_THREADS=1 $(PYTEST) -n 2 -m "not bench" $(PYTEST_ARGS)
+
+costs: setup
+	for board in msp430 apollo4; do for compiler in zig gcc; do OMP_NUM_THREADS=1 \
+	    $(BIN)/python tools/calibrate_costs.py --board $$board --toolchain $$compiler || exit 1; done; done
 
 lint: setup
 	$(BIN)/ruff check .

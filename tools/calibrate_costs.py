@@ -179,7 +179,7 @@ def pool(net: Net) -> str:
     kernel = [min(int(net.chance.integers(1, 4)), e) for e in extents]
     stride = [int(net.chance.integers(1, 3))] * len(extents)
     pads = [int(net.chance.integers(0, 2)) if k > 1 else 0 for k in kernel]
-    kind = str(pick(net, "MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "ReduceMean"))
+    kind = str(pick(net, "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceMean"))
     if kind == "ReduceMean":
         axes = pick(net, [1], [len(net.shape) - 1], list(range(2, len(net.shape))))
         return net.node("ReduceMean", "x", axes=axes, keepdims=1)
@@ -196,7 +196,9 @@ def elementwise(net: Net) -> str:
         slopes = (net.shape[1], *(1,) * len(net.shape[2:]))
         return net.node("PRelu", "x", net.constant((0.3 * net.chance.random(slopes)).astype(np.float32)))
     if kind in ("Add", "Sub", "Mul"):
-        shape = pick(net, net.shape, (1, net.shape[1], *(1,) * len(net.shape[2:])), (1,) * len(net.shape))
+        by_channel = (1, net.shape[1], *(1,) * len(net.shape[2:]))
+        by_last = (*(1,) * (len(net.shape) - 1), net.shape[-1])
+        shape = pick(net, net.shape, by_channel, by_last, (1,) * len(net.shape))
         if net.chance.random() < 0.3:
             return net.node(kind, "x", net.node("Relu", "x"))
         return net.node(kind, "x", net.constant(net.chance.normal(size=shape).astype(np.float32)))
@@ -304,7 +306,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--board", default="msp430")
     parser.add_argument("--toolchain", default="zig")
-    parser.add_argument("--nets", type=int, default=160)
+    parser.add_argument("--nets", type=int, default=130)
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     from joblib import Parallel, delayed

@@ -107,6 +107,7 @@ def _requant(found: Events, view: CRequant | None, count: int, *, wide: bool = F
         found["requant.pre"] += count
         found["requant.pre.bits"] += count * abs(view.pre_shift)
     found[shift_event(view.shift)] += count
+    found["requant.bits"] += count * view.shift
     if "[" in view.multiplier:
         found["requant.by_channel"] += count
 
