@@ -11,6 +11,7 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from tokenize import TokenError
 
 import numpy as np
 
@@ -68,15 +69,23 @@ def load_dataset(source: Path | Mapping[str, Array], input_shape: Shape, *, seed
 
 
 def _read(path: Path) -> dict[str, Array]:
+    arrays = read_arrays(path)
+    if not isinstance(arrays, dict):
+        raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
+    return arrays
+
+
+def read_arrays(path: Path) -> Array | dict[str, Array]:
+    """The array of a .npy file, or those of a .npz file by name. Raises DataError."""
     if not path.is_file():
         raise DataError(f"{path}: expected a .npz file, found {'a folder' if path.is_dir() else 'nothing'}")
     try:
         loaded = np.load(path, allow_pickle=False)
         if not isinstance(loaded, np.lib.npyio.NpzFile):
-            raise DataError(f"{path}: expected a .npz archive, found a single array; {FORM}")
+            return np.asarray(loaded)
         with loaded as archive:
             arrays = {name: archive[name] for name in archive.files}
-    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error) as error:
+    except (*_UNREADABLE, zipfile.BadZipFile, zlib.error, SyntaxError, TokenError) as error:
         raise DataError(f"{path}: expected a .npz file of plain arrays, found: {error}") from error
     strangers = [name for name, array in arrays.items() if not isinstance(array, np.ndarray)]
     if strangers:

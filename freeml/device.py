@@ -21,7 +21,7 @@ from freeml.errors import ArtifactError
 from freeml.ir.types import Array, IntArray
 from freeml.ports import DeviceError, Link, open_link
 from freeml.quant.quantize import dequantize
-from freeml.running import read_inputs
+from freeml.running import plain, read_inputs
 from freeml.sim.host import DTYPE
 from freeml.sim.image import Image, read_image
 from freeml.sim.trace import Mismatch, Trace, compare, run_reference
@@ -82,7 +82,7 @@ class DeviceRun:
             "wrong_bytes": self.wrong_bytes,
             "wrong_vectors": list(self.wrong_vectors),
             "samples": self.samples,
-            "outputs": {name: values[:, 0].tolist() for name, values in self.outputs.items()},
+            "outputs": {name: plain(values) for name, values in self.outputs.items()},
             "mismatches": sum(wrong.count for wrong in self.mismatches),
             "equal": self.equal,
         }
@@ -199,6 +199,13 @@ def _samples(
     return {name: dequantize(array, graph.types[name]) for name, array in values.items()}, mismatches
 
 
+TALKATIVE = 4
+"""Times its patience that a greeting waits for a board that talks of other things."""
+
+LONGEST_LINE = 4096
+"""Bytes without an end of line, beyond those of an answer, after which it is not the self-test program that talks."""
+
+
 class Session:
     """A conversation with the self-test program."""
 
@@ -222,8 +229,9 @@ class Session:
         # A board that was left waiting for a sample takes spaces for one, and ignores those it does not need.
         for words in (b"?", b" " * (self._input_bytes + 4) + b"?"):
             self.ask(words)
+            until = time.monotonic() + TALKATIVE * self._patience_s
             try:
-                while True:
+                while time.monotonic() < until:
                     said = MODEL.fullmatch(self._line(self._patience_s))
                     if said is not None:
                         self._check_model(said[1])
@@ -302,6 +310,8 @@ class Session:
                 raise SilenceError
             self._heard = (self._heard + found)[-80:]
             self._unread += found
+            if len(self._unread) > 4 * self._output_bytes + LONGEST_LINE:
+                raise self._garbled("lines of text", self._heard.decode("ascii", errors="backslashreplace"))
         text, self._unread = self._unread.split(b"\n", 1)
         return text.strip(b"\r\0 ").decode("ascii", errors="backslashreplace")
 

@@ -92,7 +92,6 @@ def profile(
     runner.machine.profile(True)
     chosen = _integers(artifact, inputs, samples, seed)
     count = len(next(iter(chosen.values())))
-    functions: dict[str, Counts] = {}
     for number, run in enumerate(runner.each(chosen), start=1):
         runs.append(run)
         show(f"board, {number:,} of {count:,} samples", number / count)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from freeml.artifact import Artifact, flashed_image, load
-from freeml.data import check_samples
+from freeml.data import check_samples, read_arrays
 from freeml.errors import DataError
 from freeml.ir.types import Array
 from freeml.quant.quantize import dequantize
@@ -43,16 +43,17 @@ class Execution:
         return {
             "on": self.on,
             "samples": self.samples,
-            "outputs": {name: _plain(values) for name, values in self.outputs.items()},
-            "integers": {name: _plain(values) for name, values in self.integers.items()},
+            "outputs": {name: plain(values) for name, values in self.outputs.items()},
+            "integers": {name: plain(values) for name, values in self.integers.items()},
             "instructions": self.instructions,
             "cycles": self.cycles,
             "energy_nj": None if self.energy_nj is None else round(self.energy_nj, 1),
         }
 
 
-def _plain(values: Array) -> list[Any]:
-    result: list[Any] = (values[:, 0] if values.ndim > 1 else values).tolist()
+def plain(values: Array) -> list[Any]:
+    """Samples of an output, (samples, *shape), as lists; a batch axis of 1 at the front of the shape is left out."""
+    result: list[Any] = (values[:, 0] if values.ndim > 1 and values.shape[1] == 1 else values).tolist()
     return result
 
 
@@ -61,16 +62,14 @@ def read_inputs(path: Path, artifact: Artifact) -> dict[str, Array]:
 
     A single sample may come without its leading axis. Raises DataError.
     """
-    try:
-        loaded = np.load(path, allow_pickle=False)
-        arrays = dict(loaded.items()) if isinstance(loaded, np.lib.npyio.NpzFile) else None
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"{path}: expected a .npy or .npz file of numbers, found something else ({error})") from error
     graph = artifact.graph
-    if arrays is None:
-        if len(graph.inputs) != 1:
-            raise DataError(f"{path}: expected a .npz file with arrays {', '.join(graph.inputs)}, found one array")
-        arrays = {graph.inputs[0]: loaded}
+    found = read_arrays(path)
+    if isinstance(found, Mapping):
+        arrays = dict(found)
+    elif len(graph.inputs) == 1:
+        arrays = {graph.inputs[0]: found}
+    else:
+        raise DataError(f"{path}: expected a .npz file with arrays {', '.join(graph.inputs)}, found one array")
     missing = [name for name in graph.inputs if name not in arrays]
     if missing:
         raise DataError(f"{path}: expected arrays {', '.join(graph.inputs)}, found {', '.join(arrays) or 'none'}")

@@ -242,7 +242,7 @@ def random_net(seed: int) -> Net:
     for _ in range(BRANCHES):
         value = MAKERS[int(chance.integers(len(MAKERS)))](net)
         net.outputs.append(value)
-    if seed % 5 == 0:
+    if seed % 3 == 0:
         net.outputs.append(large(net))
     return net
 

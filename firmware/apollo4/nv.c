@@ -38,7 +38,7 @@ void fm_nv_write(void *nv, const void *from, size_t size)
     const uint32_t source = (uint32_t)(uintptr_t)from;
     uint32_t target = (uint32_t)(uintptr_t)nv;
 
-    if (source % 4u == 0u && source >= TCM_START && source < TCM_END) {
+    if (source % 4u == 0u && source >= TCM_START && source < TCM_END && size <= TCM_END - source) {
         program(target, source, (uint32_t)size);
         return;
     }

@@ -40,7 +40,7 @@ def print_profile(found: Profile, *, functions: bool) -> None:
     unit = "cycles" if cycles else "instructions"
     rows = [_row(layer, found.total, cycles=cycles) for layer in (*found.layers, found.total)]
     samples = "1 sample" if found.samples == 1 else f"mean of {found.samples:,} samples"
-    columns = ("layer", "MACs", unit, "share", "predicted", "uJ", "NV writes")
+    columns = ("layer", "MACs", unit, "share", "model error", "uJ", "NV writes")
     table(f"{found.target}, {samples}, {found.image}", columns, rows)
     if functions:
         cost = [

@@ -120,8 +120,8 @@ class BoardRunner:
         """Run to one of `stops`; the instructions that took."""
         machine = self.machine
         before = machine.counts().instructions
-        reason = machine.run(stops=stops | {self._halt}, max_instructions=limit)
-        if machine.pc in stops:
+        reason = "instructions" if limit < 1 else machine.run(stops=stops | {self._halt}, max_instructions=limit)
+        if limit >= 1 and machine.pc in stops:
             return machine.counts().instructions - before
         place = self.image.function_at(machine.pc) or "no known function"
         if reason == "instructions":
@@ -130,8 +130,8 @@ class BoardRunner:
                 f"{place} at {machine.pc:#x}"
             )
         raise BoardRunError(
-            f"{self.image.path}: expected the firmware {what}, found it stopped in {place} at {machine.pc:#x}; "
-            "build the folder anew"
+            f"{self.image.path}: expected the firmware {what}, found that it stopped in {place} at {machine.pc:#x} "
+            f"({reason}); build the folder anew, and where it persists look at what stops it with a debugger"
         )
 
     def infer(self, inputs: Mapping[str, Array], *, every_value: bool = False) -> Inference:
@@ -152,9 +152,10 @@ class BoardRunner:
         for layer in self._layers:
             left -= self._go(stops, left, f"to reach layer {layer.name}")
             if machine.pc != layer.address:
+                place = self.image.function_at(machine.pc) or "no known function"
                 raise BoardRunError(
-                    f"{self.image.path}: expected layer {layer.name} at {layer.address:#x} to run next, found "
-                    f"{self.image.function_at(machine.pc)} at {machine.pc:#x}; is this image of this net?"
+                    f"{self.image.path}: expected layer {layer.name} at {layer.address:#x} to run next, found {place} "
+                    f"at {machine.pc:#x}; is this image of this net?"
                 )
             before = machine.counts()
             left -= self._go({machine.return_address()}, left, f"to finish layer {layer.name}")
@@ -226,4 +227,6 @@ def _work(graph: QGraph) -> int:
         weights = sum(graph.constants[value].size for value in stage.inputs if value in graph.constants)
         total += sum(graph.types[value].size for value in (*stage.inputs, *stage.outputs))
         total += weights * max(1, out.size // out.shape[-1] if out.shape else 1)
+        window = getattr(stage.op, "window", None)
+        total += out.size * (window.size if window is not None else 1)
     return total

@@ -68,3 +68,17 @@ def test_a_hang_names_where(tmp_path):
         MachineFaultError, match=r"hangs: .* instructions were not enough to finish layer .*; stopped in fm_"
     ):
         runner.infer(inputs)
+
+
+@pytest.mark.parametrize("board", ["msp430", "apollo4"])
+def test_any_limit_is_a_hang_with_a_place(board, tmp_path):
+    """Whatever the limit falls on, a layer's last instruction included."""
+    artifact = compile_model(
+        large_net(tmp_path / "large.onnx"), options=Options(target=board), output=tmp_path / "out"
+    )  # fmt: skip
+    inputs = random_samples(artifact.graph, 1, 0).integers
+    elf = tmp_path / "out" / "firmware.elf"
+    first = BoardRunner(artifact.graph, get(board), elf).infer(inputs).layers[0].counts.instructions
+    for limit in (1, 2, *range(first, first + 12)):
+        with pytest.raises(MachineFaultError, match="hangs"):
+            BoardRunner(artifact.graph, get(board), elf, max_instructions=limit).infer(inputs)

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from command_line import Compiled, refusal, run
+from onnx import TensorProto, numpy_helper
+from onnx import helper as nodes
 from small_models import arrays
 
 RUN_KEYS = {"outputs", "cycles", "instructions"}
@@ -63,6 +66,35 @@ def test_one_sample_without_its_axis(compiled: Compiled, tmp_path: Path) -> None
 def test_bad_inputs(compiled: Compiled, tmp_path: Path, content: np.ndarray, expected: str) -> None:
     np.save(tmp_path / "x.npy", content)
     assert expected in refusal("run", compiled.folder, "--input", tmp_path / "x.npy", kind="DataError")
+
+
+def test_an_output_without_a_batch_axis_is_printed_whole(tmp_path: Path) -> None:
+    """A Squeeze at the end: the first axis of the output is not a batch of 1, and nothing of it may be left out."""
+    chain = [
+        nodes.make_node("MatMul", ["x", "w"], ["scores"], name="product"),
+        nodes.make_node("Squeeze", ["scores", "axes"], ["y"], name="squeeze"),
+    ]
+    constants = [
+        numpy_helper.from_array(np.arange(20, dtype=np.float32).reshape(4, 5), "w"),
+        numpy_helper.from_array(np.array([0]), "axes"),
+    ]
+    inputs = [nodes.make_tensor_value_info("x", TensorProto.FLOAT, (1, 4))]
+    outputs = [nodes.make_tensor_value_info("y", TensorProto.FLOAT, (5,))]
+    graph = nodes.make_graph(chain, "squeezed", inputs, outputs, constants)
+    onnx.save(nodes.make_model(graph, opset_imports=[nodes.make_opsetid("", 17)], ir_version=9), tmp_path / "m.onnx")
+    assert run("compile", tmp_path / "m.onnx", "--out", tmp_path / "out").exit_code == 0
+    np.save(tmp_path / "x.npy", np.ones((2, 4), dtype=np.float32))
+    for on in ("reference", "board"):
+        done = run("run", tmp_path / "out", "--on", on, "--input", tmp_path / "x.npy", "--json")
+        assert np.shape(json.loads(done.stdout)["outputs"]["y"]) == (2, 5)
+
+
+def test_damaged_archives(compiled: Compiled, tmp_path: Path) -> None:
+    np.savez(tmp_path / "whole.npz", image=np.zeros((1, 1, 8, 8)))
+    content = (tmp_path / "whole.npz").read_bytes()
+    for name, damaged in (("short.npz", content[:200]), ("header.npz", content.replace(b"'shape'", b"'sha\"e'"))):
+        (tmp_path / name).write_bytes(damaged)
+        refusal("run", compiled.folder, "--input", tmp_path / name, kind="DataError")
 
 
 def test_files_that_are_no_arrays(compiled: Compiled, tmp_path: Path) -> None:
