@@ -11,7 +11,7 @@ from freeml.artifact import Artifact, flashed_image, load
 from freeml.ir.types import Array
 from freeml.running import read_inputs
 from freeml.sim.board import BoardRunner, Inference
-from freeml.sim.machine import Counts
+from freeml.sim.machine import Counts, energy_nj
 from freeml.targets import Board
 from freeml.verification import random_samples
 
@@ -152,12 +152,7 @@ def _cost(board: Board, counts: Sequence[Counts], name: str, op: str, macs: int,
     number = len(counts)
     with_cycles = counts[0].cycles is not None
     with_reads = counts[0].nv_reads is not None
-    energy = sum(
-        board.energy.nanojoules(
-            cycles=c.cycles, instructions=c.instructions, nv_reads=c.nv_reads, nv_writes=c.nv_writes
-        )
-        for c in counts
-    )
+    energy = sum(energy_nj(board, c) for c in counts)
     return LayerCost(
         name=name,
         op=op,

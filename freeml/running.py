@@ -106,6 +106,7 @@ def _on_board(
     artifact: Artifact, folder: Path, real: Mapping[str, Array], max_instructions: int | None, show: Progress
 ) -> Execution:
     from freeml.sim.board import BoardRunner
+    from freeml.sim.machine import energy_nj
 
     runner = BoardRunner(
         artifact.graph, artifact.board, flashed_image(folder), max_instructions=max_instructions
@@ -118,17 +119,11 @@ def _on_board(
         show(f"board, {number:,} of {count:,} samples", number / count)
     values = {name: np.concatenate([run.values[name] for run in runs]) for name in artifact.graph.outputs}
     totals = [run.total for run in runs]
-    energy = artifact.board.energy
     return _execution(
         artifact, "board", values,
         instructions=sum(total.instructions for total in totals),
         cycles=None if totals[0].cycles is None else sum(total.cycles or 0 for total in totals),
-        energy_nj=sum(
-            energy.nanojoules(
-                cycles=t.cycles, instructions=t.instructions, nv_reads=t.nv_reads, nv_writes=t.nv_writes
-            )
-            for t in totals
-        ),
+        energy_nj=sum(energy_nj(artifact.board, total) for total in totals),
     )  # fmt: skip
 
 

@@ -46,9 +46,9 @@ def device_command(
       freeml device lenet5-msp430 --port /dev/ttyACM1 --input digits.npy
     """
     from freeml.device import run_device
-    from freeml.report import desk, terminal
+    from freeml.report import boards, terminal
 
     found = run_device(folder, port=port, inputs=inputs, baud=baud, timeout_s=timeout)
-    terminal.print_json(found.as_dict()) if as_json else desk.print_device(found)
+    terminal.print_json(found.as_dict()) if as_json else boards.print_device(found)
     if not found.equal:
         ctx.exit(1)

@@ -43,9 +43,9 @@ def flash_command(
       freeml flash lenet5-msp430 --dry-run
     """
     from freeml.flashing import flash
-    from freeml.report import desk, terminal
+    from freeml.report import boards, terminal
 
     done = flash(
         folder, programmer=programmer, config=config, driver=driver, timeout_s=timeout, dry_run=dry_run
     )  # fmt: skip
-    terminal.print_json(done.as_dict()) if as_json else desk.print_flash(done)
+    terminal.print_json(done.as_dict()) if as_json else boards.print_flash(done)

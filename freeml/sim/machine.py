@@ -27,8 +27,8 @@ class MachineFaultError(FreemlError):
 class Counts:
     """What some stretch of execution cost. `cycles` is None where the simulator counts instructions only.
 
-    `nv_writes` are writes to non-volatile memory in units of the board's granule (`Board.nv_granule_bytes`), as the
-    processor or a DMA channel issued them: a 16-bit store to FRAM is one write.
+    `nv_writes` are writes to non-volatile memory as it takes them: a store to FRAM of whatever width, by the processor
+    or a DMA channel, or 16 bytes of MRAM that were programmed.
     """
 
     instructions: int
@@ -44,6 +44,16 @@ class Counts:
             nv_writes=self.nv_writes - earlier.nv_writes,
             nv_reads=None if self.nv_reads is None or earlier.nv_reads is None else self.nv_reads - earlier.nv_reads,
         )
+
+
+def energy_nj(board: Board, counts: Counts) -> float:
+    """Energy of a stretch of execution, estimated with the board's constants (`Board.energy`)."""
+    energy = board.energy
+    cycles = (
+        counts.cycles if counts.cycles is not None else counts.instructions * (energy.cycles_per_instruction or 1.0)
+    )
+    accesses = (counts.nv_reads or 0) * energy.nj_per_nv_read + counts.nv_writes * energy.nj_per_nv_write
+    return cycles * energy.nj_per_cycle + accesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

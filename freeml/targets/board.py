@@ -112,22 +112,13 @@ class Energy:
     nj_per_nv_read: float
     """Added by a read of non-volatile memory that its cache does not hold."""
     nj_per_nv_write: float
-    """Added by a write of one granule to non-volatile memory."""
+    """Added by a write to non-volatile memory."""
     cycles_per_instruction: float | None
     """Assumed where a simulator counts instructions only; None where it counts cycles."""
     clock_hz: int
     supply_volts: float
     source: str
     """Where the constants are from and what is assumed, in one or two sentences for the user."""
-
-    def nanojoules(self, *, cycles: int | None, instructions: int, nv_reads: int | None, nv_writes: int) -> float:
-        """Estimated energy of a stretch of execution."""
-        if cycles is None:
-            cycles_or_guess = instructions * (self.cycles_per_instruction or 1.0)
-        else:
-            cycles_or_guess = float(cycles)
-        accesses = (nv_reads or 0) * self.nj_per_nv_read + nv_writes * self.nj_per_nv_write
-        return cycles_or_guess * self.nj_per_cycle + accesses
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
