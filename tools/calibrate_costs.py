@@ -27,15 +27,24 @@ from freeml.frontend.onnx_reader import import_model
 from freeml.passes.driver import run_passes
 from freeml.pipeline import PASSES, Options, calibration_inputs, lower_graph, quantize_graph, test_vectors
 from freeml.plan.cost import prices_path
-from freeml.plan.events import SHIFTS, Events, events_by_layer, shift_event
+from freeml.plan.counting import SHIFTS, Events, shift_event
+from freeml.plan.events import events_by_layer
 from freeml.sim.board import BoardRunner
 from freeml.targets import get
 from freeml.toolchains import build, find
 from freeml.toolchains.flags import OPTIMISE
 
 BRANCHES = 8
-"""Layers under test in one net, all fed by its input."""
+"""Layers under test in one net at most, all fed by its input.
 
+Nets of few are needed too: what is the same in every call of a function is known to compilers, and left out.
+"""
+
+Row = tuple[str, Events, float]
+"""A layer's name, its events, and what it cost."""
+
+UNITS = {"msp430": "cycles", "apollo4": "instructions"}
+"""What a board's simulator counts."""
 
 ROUNDS = 12
 """Of the fit."""
@@ -174,12 +183,24 @@ def dense(net: Net) -> str:
     return activation(net, net.node("Gemm", flat, net.weights(out, size), net.weights(out), transB=1))
 
 
+def scaling(net: Net) -> str:
+    """One factor and one offset per channel, as a batch normalization that nothing absorbs."""
+    channels = net.shape[1]
+    taps = [1] * (len(net.shape) - 2)
+    return net.node("Conv", "x", net.weights(channels, 1, *taps), net.weights(channels), group=channels)
+
+
 def pool(net: Net) -> str:
+    """Windows up to 8 x 8, padded and not; means over a channel, a row or a map."""
     extents = net.shape[2:]
-    kernel = [min(int(net.chance.integers(1, 4)), e) for e in extents]
+    largest = int(pick(net, 3, 3, 8))
+    kernel = [min(int(net.chance.integers(1, largest + 1)), e) for e in extents]
+    if max(kernel) == 1:  # which nobody builds
+        kernel[-1] = 2
     stride = [int(net.chance.integers(1, 3))] * len(extents)
-    pads = [int(net.chance.integers(0, 2)) if k > 1 else 0 for k in kernel]
-    kind = str(pick(net, "MaxPool", "AveragePool", "GlobalAveragePool", "ReduceMean", "ReduceMean"))
+    padded = net.chance.random() < 0.5
+    pads = [int(net.chance.integers(0, k // 2 + 1)) if padded else 0 for k in kernel]
+    kind = str(pick(net, "MaxPool", "MaxPool", "AveragePool", "AveragePool", "GlobalAveragePool", *("ReduceMean",) * 3))
     if kind == "ReduceMean":
         axes = pick(net, [1], [len(net.shape) - 1], list(range(2, len(net.shape))))
         return net.node("ReduceMean", "x", axes=axes, keepdims=1)
@@ -231,15 +252,17 @@ def scoring(net: Net) -> str:
     return net.node(kind, "x", axis=int(pick(net, 1, len(net.shape) - 1)))
 
 
-MAKERS = (convolution,) * 6 + (dense,) * 3 + (residual, pool, moving, scoring) + (elementwise,) * 4
+MAKERS = (convolution,) * 6 + (dense,) * 3 + (residual, moving, scoring, scaling) + (pool,) * 7 + (elementwise,) * 4
 
 
 def random_net(seed: int) -> Net:
     chance = np.random.default_rng(seed)
     rank = int(chance.integers(1, 3))
     extents = tuple(int(v) for v in chance.integers(3, 14 if rank == 2 else 60, size=rank))
+    if rank == 2 and chance.random() < 0.15:
+        extents = (1, extents[1])
     net = Net(chance, (1, int(chance.integers(1, 17)), *extents))
-    for _ in range(BRANCHES):
+    for _ in range(int(chance.integers(1, BRANCHES + 1))):
         value = MAKERS[int(chance.integers(len(MAKERS)))](net)
         net.outputs.append(value)
     if seed % 3 == 0:
@@ -247,7 +270,7 @@ def random_net(seed: int) -> Net:
     return net
 
 
-def measure(seed: int, board_name: str, toolchain: str, unit: str) -> Iterator[tuple[str, Events, float]]:
+def measure(seed: int, board_name: str, toolchain: str, unit: str) -> Iterator[Row]:
     """(layer, events, cost) of every layer of net `seed`; nothing where the net does not fit the board."""
     board = get(board_name)
     precision = "int16" if seed % 4 == 3 else "int8"
@@ -273,7 +296,7 @@ def measure(seed: int, board_name: str, toolchain: str, unit: str) -> Iterator[t
         yield f"{seed}:{layer.comment[0]}", events, cost
 
 
-def fit(rows: list[tuple[str, Events, float]]) -> dict[str, float]:
+def fit(rows: list[Row]) -> dict[str, float]:
     """Prices that minimise the sum of absolute relative errors, none negative.
 
     The few layers that the events do not describe well must not spoil the prices of the others: squares are minimised
@@ -296,31 +319,14 @@ def fit(rows: list[tuple[str, Events, float]]) -> dict[str, float]:
     return dict(sorted(prices.items()))
 
 
-def errors(rows: list[tuple[str, Events, float]], prices: dict[str, float]) -> np.ndarray:
+def errors(rows: list[Row], prices: dict[str, float]) -> np.ndarray:
     """Relative errors."""
     found = [sum(n * prices.get(name, 0.0) for name, n in events.items()) for _, events, _ in rows]
     return np.array(found) / np.array([cost for _, _, cost in rows]) - 1
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--board", default="msp430")
-    parser.add_argument("--toolchain", default="zig")
-    parser.add_argument("--nets", type=int, default=130)
-    parser.add_argument("--jobs", type=int, default=2)
-    arguments = parser.parse_args()
-    from joblib import Parallel, delayed
-
-    unit = "cycles" if arguments.board == "msp430" else "instructions"
-
-    def one(seed: int) -> tuple[int, list[tuple[str, Events, float]]]:
-        try:
-            return seed, list(measure(seed, arguments.board, arguments.toolchain, unit))
-        except FreemlError as error:
-            print(f"net {seed} left out: {str(error).splitlines()[0]}", flush=True)
-            return seed, []
-
-    found = Parallel(n_jobs=arguments.jobs, verbose=5)(delayed(one)(seed) for seed in range(arguments.nets))
+def price_file(found: list[tuple[int, list[Row]]], board: str, toolchain: str) -> dict[str, object]:
+    """The contents of a file of prices fitted to the layers of nets, by seed; prints how good they are."""
     rows = [row for _, part in found for row in part]
     held = [row for seed, part in found if seed % 5 == 4 for row in part]
     trained = [row for seed, part in found if seed % 5 != 4 for row in part]
@@ -331,19 +337,38 @@ def main() -> None:
     print(f"{len(rows)} layers; nets held out: median error {np.median(outside):.1%}, 95 % below {high:.1%}")
     for (name, _, cost), error in sorted(zip(rows, errors(rows, prices), strict=True), key=lambda r: -abs(r[1]))[:25]:
         print(f"  {error:+7.1%} {cost:12,.0f} {name}")
-    document = {
-        "board": arguments.board,
-        "toolchain": arguments.toolchain,
-        "unit": unit,
+    return {
+        "board": board,
+        "toolchain": toolchain,
+        "unit": UNITS[board],
         "layers": len(rows),
         "median_error": round(float(np.median(inside)), 4),
         "held_out_median_error": round(float(np.median(outside)), 4),
         "held_out_error_95": round(float(high), 4),
         "prices": prices,
     }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--board", default="msp430", choices=sorted(UNITS))
+    parser.add_argument("--toolchain", default="zig")
+    parser.add_argument("--nets", type=int, default=300)
+    parser.add_argument("--jobs", type=int, default=2)
+    arguments = parser.parse_args()
+    from joblib import Parallel, delayed
+
+    def one(seed: int) -> tuple[int, list[Row]]:
+        try:
+            return seed, list(measure(seed, arguments.board, arguments.toolchain, UNITS[arguments.board]))
+        except FreemlError as error:
+            print(f"net {seed} left out: {str(error).splitlines()[0]}", flush=True)
+            return seed, []
+
+    found = Parallel(n_jobs=arguments.jobs, verbose=5)(delayed(one)(seed) for seed in range(arguments.nets))
     path = prices_path(arguments.board, arguments.toolchain)
     path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(document, indent=1) + "\n")
+    path.write_text(json.dumps(price_file(found, arguments.board, arguments.toolchain), indent=1) + "\n")
     print(f"written to {path}")
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from freeml.plan.events import Events
+from freeml.plan.counting import Events
 
 FOLDER = Path(__file__).with_name("prices")
 

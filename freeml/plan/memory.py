@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from freeml.ir.graph import QGraph
 from freeml.ops.reshape import QReshape
+from freeml.targets import Board
 
 ALIGNMENT_BYTES = 4
 EXCHANGES = 2000
@@ -53,8 +54,8 @@ def is_view(op: object) -> bool:
     return isinstance(op, QReshape)
 
 
-def plan_memory(graph: QGraph) -> MemoryPlan:
-    """Place every stored value of the graph, in the graph's order of execution."""
+def plan_memory(graph: QGraph, alignment_bytes: int = ALIGNMENT_BYTES) -> MemoryPlan:
+    """Place every stored value of the graph, in the graph's order of execution, each at a multiple of the alignment."""
     aliases: dict[str, str] = {}
     first: dict[str, int] = dict.fromkeys(graph.inputs, -1)
     last: dict[str, int] = dict.fromkeys(graph.inputs, -1)
@@ -72,7 +73,8 @@ def plan_memory(graph: QGraph) -> MemoryPlan:
         last[aliases.get(value, value)] = len(graph.nodes)
     # a view takes no step of its own, but it keeps its owner alive through its readers (handled above)
     unplaced = [
-        Buffer(value=v, size_bytes=_aligned(graph.types[v].size_bytes), first=first[v], last=last[v]) for v in first
+        Buffer(value=v, size_bytes=_aligned(graph.types[v].size_bytes, alignment_bytes), first=first[v], last=last[v])
+        for v in first
     ]
     steps = range(-1, len(graph.nodes) + 1)
     alive = {s: sum(b.size_bytes for b in unplaced if b.first <= s <= b.last) for s in steps}
@@ -88,8 +90,14 @@ def plan_memory(graph: QGraph) -> MemoryPlan:
     )
 
 
-def _aligned(size_bytes: int) -> int:
-    return -(-size_bytes // ALIGNMENT_BYTES) * ALIGNMENT_BYTES
+def arena_alignment(board: Board) -> int:
+    """Alignment of values in a board's arena: whole granules where it is copied to non-volatile memory, so that a write
+    of one value never touches another."""
+    return ALIGNMENT_BYTES if board.activations == "nv" else max(ALIGNMENT_BYTES, board.nv_granule_bytes)
+
+
+def _aligned(size_bytes: int, alignment_bytes: int) -> int:
+    return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 
 def _place(buffers: Sequence[Buffer], bound: int) -> list[Buffer]:

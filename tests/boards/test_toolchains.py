@@ -70,6 +70,23 @@ def test_a_hang_names_where(tmp_path):
         runner.infer(inputs)
 
 
+@pytest.mark.parametrize("kind", ["MaxPool", "AveragePool"])
+def test_a_large_window_is_no_hang(kind, tmp_path):
+    """A pool has no weights: what it does grows with the taps of its windows, up to 2,209 for each number here."""
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x"], ["y"], kernel_shape=[47, 47], pads=[23] * 4, name="pool")],
+        "window",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 1, 48, 48))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), tmp_path / "x.onnx")
+    artifact = compile_model(tmp_path / "x.onnx", options=Options(), output=tmp_path / "out")
+    inputs = random_samples(artifact.graph, 1, 0).integers
+    runner = BoardRunner(artifact.graph, MSP430, tmp_path / "out" / "firmware.elf")
+    found = run_board(runner, inputs, every_value=True)
+    assert compare(run_reference(artifact.graph, inputs, every_value=True), found) == ()
+
+
 @pytest.mark.parametrize("board", ["msp430", "apollo4"])
 def test_any_limit_is_a_hang_with_a_place(board, tmp_path):
     """Whatever the limit falls on, a layer's last instruction included."""

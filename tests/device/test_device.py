@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+import threading
 import time
 import tty
 
@@ -18,6 +19,7 @@ from bridge import board_on_a_port
 from cli.command_line import refusal, run
 from freeml.building import build_firmware
 from freeml.codegen.emit import model_id
+from freeml.device import TALKATIVE
 from freeml.running import read_inputs
 from freeml.sim.board import open_machine
 from freeml.sim.image import read_image
@@ -49,6 +51,35 @@ def silent_port():
     master, slave = pty.openpty()
     tty.setraw(slave)
     yield os.ttyname(slave)
+    os.close(master)
+    os.close(slave)
+
+
+TALKS_S = 30.0
+"""How long the talkative port talks: far longer than anybody should listen, and yet a test that listens ends."""
+
+
+@pytest.fixture
+def talkative_port():
+    """A serial port at whose other end somebody says a line every hundredth of a second, but never an answer."""
+    master, slave = pty.openpty()
+    tty.setraw(slave)
+    os.set_blocking(master, False)
+    quiet = threading.Event()
+
+    def talk():
+        until = time.monotonic() + TALKS_S
+        while time.monotonic() < until and not quiet.wait(0.01):
+            try:
+                os.write(master, b"tick\n")
+            except BlockingIOError:  # nobody reads yet
+                continue
+
+    talker = threading.Thread(target=talk, daemon=True)
+    talker.start()
+    yield os.ttyname(slave)
+    quiet.set()
+    talker.join()
     os.close(master)
     os.close(slave)
 
@@ -141,6 +172,17 @@ def test_nobody_there(original, silent_port):
     assert "the board said nothing" in message
     assert "/dev/ttyACM1" in message
     assert "reset button" in message
+
+
+def test_a_board_that_talks_of_other_things_is_not_listened_to_for_ever(original, talkative_port):
+    """Twice it is asked and heard out for a while: a silence, which ends a greeting otherwise, never comes."""
+    began = time.monotonic()
+    arguments = ("--port", talkative_port, "--timeout", "0.2")
+    message = refusal("device", original.folder, *arguments, kind="DeviceError")
+    took_s = time.monotonic() - began
+    assert "expected an answer of the self-test program, found b'" in message
+    assert "tick" in message
+    assert 2 * TALKATIVE * 0.2 <= took_s < TALKS_S / 2
 
 
 def test_the_wrong_speed(original):

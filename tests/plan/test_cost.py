@@ -2,12 +2,17 @@
 
 import json
 
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
 from examples.ledger import MODELS
+from freeml.ops.base import CRequant
 from freeml.pipeline import Options, compile_model, lower_planned
 from freeml.plan.cost import FOLDER, load_cost_model
-from freeml.plan.events import SHIFTS, events_by_layer, shift_event
+from freeml.plan.counting import SHIFTS, shift_event
+from freeml.plan.events import events_by_layer
+from freeml.plan.reach import UNKNOWN, requant_clamps
 from freeml.profiling import profile
 from freeml.targets import BOARDS
 
@@ -24,7 +29,7 @@ def test_events_of_a_pooled_convolution(lenet):
     events = lenet["node_conv2d"]
     windows = 24 * 24
     assert events["gather"] == events["conv.windows"] == windows
-    assert events["gather.rows"] == events["copy.s8"] == 5 * windows
+    assert events["gather.rows"] == events["copy.s8"] == events["copy.s8.long"] == 5 * windows
     assert events["copy.s8.elements"] == 25 * windows
     assert (events["gather.filled"], events["gather.trims"]) == (0, 0)
     assert events["conv.outputs"] == events["dot.s8_s8"] == events["pooled.max"] == 6 * windows
@@ -39,6 +44,61 @@ def test_events_of_a_dense_layer(lenet):
     assert events["dense.outputs"] == events["requant"] == events["requant.by_channel"] == 10
     assert events["dot.s8_s8.by16"] == 10 * (84 // 16)
     assert events["dot.s8_s8.over4"] == 0
+
+
+def pool_alone(kind, folder):
+    """3 x 3 over 5 x 6 of one channel, unpadded, every column: 3 x 4 windows, the last of either axis at the edge."""
+    graph = helper.make_graph(
+        [helper.make_node(kind, ["x"], ["y"], kernel_shape=[3, 3], name="pool")],
+        "pool",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, (1, 1, 5, 6))],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+    )
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), folder / "x.onnx")
+    artifact = compile_model(folder / "x.onnx", options=Options(target="apollo4"))
+    _, program = lower_planned(artifact.graph, artifact.board)
+    (events,) = events_by_layer(program.layers)
+    return events
+
+
+def test_events_of_a_pool(tmp_path):
+    events = pool_alone("MaxPool", tmp_path)
+    windows = 3 * 4
+    assert events["pool.max.windows"] == events["pool.max.outputs"] == windows
+    assert events["pool.max.rows.touching"] == 3 * windows
+    assert events["pool.max.taps.int8"] == events["pool.max.taps.touching"] == 9 * windows
+    assert events["pool.max.raised"] == round(windows * sum(1 / n for n in range(1, 10)))
+
+
+def test_the_only_requantization_of_a_program_is_merged_into_its_layer(tmp_path):
+    events = pool_alone("AveragePool", tmp_path)
+    assert events["requant.merged"] == events["pool.average.outputs"] == 3 * 4
+    assert not events["requant"]
+    assert not [name for name in events if name.startswith("requant.passed.")]
+
+
+def test_arguments_that_are_the_same_everywhere_are_not_passed(lenet):
+    """No layer of LeNet-5 shifts before it multiplies, and all clamp to int8; the other two arguments differ."""
+    passed = {name for events in lenet.values() for name in events if name.startswith("requant.passed.")}
+    assert passed == {"requant.passed.shift", "requant.passed.zero_point"}
+
+
+@pytest.mark.parametrize(
+    ("reach", "zero", "low", "high", "left"),
+    [
+        (UNKNOWN, 3, -128, 127, ("both", "low", "high")),
+        (UNKNOWN, 0, -128, 127, ("signed",)),
+        (UNKNOWN, -128, -128, 127, ("unsigned", "low", "high")),
+        (UNKNOWN, 0, -127, 127, ("both", "low", "high")),
+        ((-128 << 10, 127 << 10), 0, -128, 127, ()),
+        ((-128 << 10, 127 << 10), 1, -128, 127, ("both", "high")),
+        ((-128 << 10, 127 << 10), -5, -128, 127, ("both", "low")),
+    ],
+)
+def test_halves_of_a_clamp_that_no_number_reaches(reach, zero, low, high, left):
+    """The multiplier and the shift are those of a division by 1024."""
+    view = CRequant(multiplier=str(1 << 30), pre_shift=0, shift=8, zero_point=zero, low=low, high=high)
+    assert requant_clamps(view, reach) == left
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json")), ids=lambda path: path.stem)
