@@ -62,7 +62,7 @@ def estimated_excess(program: CProgram, board: Board) -> str | None:
                     f"layer {layer.name} runs {max(loops):,} steps in one loop, and an int of {board.int_bits} bits "
                     f"counts to {longest:,}"
                 )
-    near = near_bytes(program, board)
+    near = near_bytes(program)
     if near > board.near_nv.size_bytes:
         return f"weights and activations take {near:,} of {board.near_nv.size_bytes:,} bytes of {board.near_nv.name}"
     if in_sram > board.sram_bytes:
@@ -103,10 +103,9 @@ def does_not_fit(
 
 def planned_bytes(program: CProgram, board: Board, vectors: int) -> dict[str, int | None]:
     """The figures of `Bytes` before a build; None for what only a build tells."""
-    in_nv = program.arena_bytes if board.activations == "nv" else 0
     return {
         "weights": program.weight_bytes, "code": None, "vectors": vectors, "flash": None, "sram": None, "stack": None,
-        "scratch": program.scratch_bytes, "nv": in_nv,
+        "scratch": program.scratch_bytes, "nv": program.nv_bytes,
     }  # fmt: skip
 
 
@@ -134,10 +133,10 @@ def build_to_fit(
                     raise
                 excess = error.overflow[board.near_nv.name]
                 # what code and vectors took, and what they will when one more layer or all others fetch their rows
-                code = board.near_nv.size_bytes + excess - near_bytes(program, board)
+                code = board.near_nv.size_bytes + excess - near_bytes(program)
                 reserve = code + FAR_ROW_CODE_BYTES * (1 + len(program.far_data))
                 roomier, files = attempt(reserve, with_vectors)
-                if near_bytes(roomier, board) < near_bytes(program, board):
+                if near_bytes(roomier) < near_bytes(program):
                     program, generated = roomier, files
                 elif with_vectors and excess <= vectors:
                     with_vectors = False
@@ -151,10 +150,9 @@ def build_to_fit(
                 )  # fmt: skip
 
 
-def near_bytes(program: CProgram, board: Board) -> int:
+def near_bytes(program: CProgram) -> int:
     """Bytes of constants and activations in near memory."""
-    in_nv = program.arena_bytes if board.activations == "nv" else 0
-    return sum(d.size_bytes for d in program.near_data) + in_nv
+    return sum(d.size_bytes for d in program.near_data) + program.nv_bytes
 
 
 def build_firmware(files: Mapping[str, bytes], board: Board, toolchain: str | None, elf: Path) -> BuildResult:

@@ -128,7 +128,7 @@ def estimate(program: CProgram, board: Board) -> Estimate:
         weights=program.weight_bytes,
         arena=program.arena_bytes,
         scratch=program.scratch_bytes,
-        nv=program.weight_bytes + (program.arena_bytes if in_nv else 0),
+        nv=program.weight_bytes + program.nv_bytes,
         sram=program.scratch_bytes + (0 if in_nv else program.arena_bytes),
         limits=limits,
         fits=excess is None,

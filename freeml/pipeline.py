@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -15,12 +15,12 @@ from freeml import evaluate
 from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
-from freeml.codegen.program import CProgram
+from freeml.codegen.program import CLayer, CProgram
 from freeml.data import Dataset, load_dataset
 from freeml.errors import FreemlError
-from freeml.fit import build_to_fit
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
+from freeml.intermittent import GRANULARITIES, Granularity, build_intermittent
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
@@ -30,19 +30,23 @@ from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
 from freeml.passes.views import MergeViews
 from freeml.plan.cost import CostModel, load_cost_model
-from freeml.plan.events import Events, events_by_layer
+from freeml.plan.counting import Events
+from freeml.plan.events import events_by_layer, per_window
 from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import MemoryPlan, plan_memory
+from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
+from freeml.regions.cutting import LayerWork
+from freeml.regions.supply import Supply
 from freeml.report import figures
 from freeml.sim.trace import run_reference
 from freeml.targets import Board
 from freeml.targets import get as get_board
+from freeml.toolchains import find
 from freeml.version import VERSION
 
 PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
@@ -61,13 +65,16 @@ class Options:
     weights: Literal["int8", "int16"] = "int8"
     ranges: RangeMethod | None = None
     toolchain: str | None = None
+    supply: Supply = field(default_factory=Supply)
+    regions: Granularity = "budget"
     seed: int = 0
 
     def __post_init__(self) -> None:
         """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
         if not isinstance(self.seed, int) or self.seed < 0:
             raise FreemlError(f"seed: expected an integer of 0 or more, found {self.seed!r}")
-        choices = {"precision": ("int8", "int16", "auto"), "weights": ("int8", "int16"), "ranges": (None, *METHODS)}
+        choices: dict[str, tuple[str | None, ...]] = {"regions": GRANULARITIES}
+        choices |= {"precision": ("int8", "int16", "auto"), "weights": ("int8", "int16"), "ranges": (None, *METHODS)}
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
                 expected = ", ".join(map(repr, allowed))
@@ -107,19 +114,23 @@ def compile_model(
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
     qgraph = to_channels_last(choice.qgraph)
-    memory = plan_memory(qgraph)
+    memory = plan_memory(qgraph, arena_alignment(board))
     graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
     vectors = test_vectors(qgraph, calibration)
 
-    def attempt(reserve_bytes: int, with_vectors: bool) -> tuple[CProgram, dict[str, str]]:
-        program = place(qgraph, memory, board, reserve_bytes)
+    def files_of(program: CProgram, with_vectors: bool) -> dict[str, str]:
         chosen = vectors if with_vectors else []
-        return program, emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+        return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
 
     say("build")
-    built = build_to_fit(attempt, board, options.toolchain)
+    costs = load_cost_model(board.name, find(board, options.toolchain).kind)
+    intermittent = build_intermittent(
+        lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
+        graph=qgraph, memory=memory, board=board, toolchain=options.toolchain, prices=costs,
+        work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
+    )  # fmt: skip
+    built = intermittent.built
     say("evaluate")
-    costs = load_cost_model(board.name, built.measured.result.toolchain)
     report = figures.Report(
         generator=f"freeml {VERSION}",
         model=model.name,
@@ -138,6 +149,7 @@ def compile_model(
         quantization=_quantization(choice, precision, options, origin),
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
+        power=intermittent.power,
         notes=_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
     )
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
@@ -185,16 +197,15 @@ def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, Mem
 
 def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPlan, CProgram]:
     """The same for a graph whose layout is chosen already, as artifacts hold it."""
-    memory = plan_memory(planned)
+    memory = plan_memory(planned) if board is None else plan_memory(planned, arena_alignment(board))
     return memory, lower(planned, memory) if board is None else place(planned, memory, board)
 
 
 def place(planned: QGraph, memory: MemoryPlan, board: Board, reserve_bytes: int = CODE_RESERVE_BYTES) -> CProgram:
     """The program for a board, with weights far where constants, arena and so many bytes of code exceed near memory."""
-    program = lower(planned, memory)
-    near_bytes = program.weight_bytes + (memory.arena_bytes if board.activations == "nv" else 0)
-    far = far_addresses(planned, board, near_bytes, reserve_bytes=reserve_bytes)
-    return lower(planned, memory, far) if far else program
+    program = lower(planned, memory, board=board)
+    far = far_addresses(planned, board, program.weight_bytes + program.nv_bytes, reserve_bytes=reserve_bytes)
+    return lower(planned, memory, far, board) if far else program
 
 
 def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:
@@ -212,7 +223,9 @@ def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[
 
 def stamp(model: Path, options: Options) -> str:
     """The line in every generated file: versions and hashes, no dates and no paths."""
-    text = json.dumps([options.precision, options.weights, options.ranges, options.target, options.seed])
+    text = json.dumps(
+        [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
+    )
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"Generated by freeml {VERSION}; model {sha256(model)[:12]}, options {digest}. Do not edit."
 
@@ -232,6 +245,17 @@ def macs_by_value(graph: Graph) -> dict[str, int]:
     }
 
 
+def work_by_value(graph: Graph, qgraph: QGraph) -> dict[str, float]:
+    """Multiply-accumulates and elements stored of every emitted function, by the value that it stores."""
+    macs = macs_by_value(graph)
+    return {
+        node.outputs[0]: float(
+            sum(macs.get(v, 0) + qgraph.types[v].size for stage in node.stages for v in stage.outputs)
+        )
+        for node in qgraph.nodes
+    }
+
+
 def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostModel | None) -> tuple[figures.Layer, ...]:
     """One row per emitted function."""
     macs = macs_by_value(graph)
@@ -247,15 +271,18 @@ def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostMode
             dtype=qgraph.types[layer.value].dtype,
             macs=sum(macs.get(v, 0) for s in nodes[layer.value].stages for v in s.outputs),
             weight_bytes=weights.get(layer.name, 0),
-            predicted_cost=_predicted(events, costs),
+            predicted_cost=_predicted(layer, events, costs),
         )
         for layer, events in zip(program.layers, events_by_layer(program.layers), strict=True)
     )
 
 
-def _predicted(events: Events, costs: CostModel | None) -> int | None:
+def _predicted(layer: CLayer, events: Events, costs: CostModel | None) -> int | None:
+    """What the model says of the layer as it is cut."""
     cost = costs.predict(events) if costs else None
-    return None if cost is None else round(cost)
+    if costs is None or cost is None:
+        return None
+    return round(LayerWork(cycles=cost, repeated=costs.predict(per_window(events)) or 0.0).total(layer.split, layer))
 
 
 def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:

@@ -14,6 +14,9 @@
 /* Bytes that MRAM is programmed in (fm_nv.h). */
 #define FM_NV_GRANULE 16
 
+/* Activations are in TCM; what of them must outlive the power is written to MRAM besides. */
+#define FM_ARENA_IN_SRAM
+
 /* Dot products in dot.S. */
 #define FM_PORT_DOT
 int32_t fm_dot_s8_s8(const int8_t *x, const int8_t *w, size_t count);

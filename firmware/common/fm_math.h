@@ -72,6 +72,26 @@ static inline int fm_max(int a, int b)
     return a > b ? a : b;
 }
 
+/* position / width and position % width for positions of maps with few rows: where division is software, subtracting
+ * that often is quicker. The empty statement keeps compilers from making a division of it again. */
+static inline unsigned fm_rows(unsigned position, unsigned width)
+{
+    unsigned rows = 0;
+    for (; position >= width; position -= width) {
+        ++rows;
+        __asm__("" : "+r"(position));
+    }
+    return rows;
+}
+
+static inline unsigned fm_columns(unsigned position, unsigned width)
+{
+    for (; position >= width; position -= width) {
+        __asm__("" : "+r"(position));
+    }
+    return position;
+}
+
 static inline int32_t fm_max32(int32_t a, int32_t b)
 {
     return a > b ? a : b;

@@ -1,26 +1,45 @@
 /* How a program uses a compiled model. The same for every model; sizes and formats are in the model's own model.h.
  *
- *     memcpy(fm_input(0), samples, FM_INPUT_0_LENGTH * sizeof(fm_input_0_t));
- *     fm_infer();
- *     const fm_output_0_t *scores = fm_output(0);
+ *     fm_boot();
+ *     for (;;) {
+ *         if (!fm_pending()) {
+ *             memcpy(fm_input(0), samples, FM_INPUT_0_LENGTH * sizeof(fm_input_0_t));
+ *             fm_start();
+ *         }
+ *         fm_run();
+ *         const fm_output_0_t *scores = fm_output(0);
+ *     }
  *
- * Writing an input while an inference runs spoils it; inputs are consumed, so write them anew before each run. */
+ * The supply may fail at any instant: after the next reset fm_boot finds out how far the inference was, and fm_run goes
+ * on from there. The answer is the one that an uninterrupted run gives. */
 #ifndef FM_MODEL_H
 #define FM_MODEL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* One layer of the model, or one step of an inference. */
-typedef void (*fm_step)(void);
+/* Call once after every reset, before anything else: finds out what was under way. State that another model left
+ * behind counts as none. */
+void fm_boot(void);
 
-/* Where to put input number `index`; any larger index means the last. */
+/* Whether an inference was started and has not ended. */
+int fm_pending(void);
+
+/* Where to put input number `index`; any larger index means the last. An inference under way is given up for good: what
+ * is written here would spoil it. Inputs are consumed, so write them anew before each fm_start. */
 void *fm_input(unsigned index);
 
-/* Output number `index`, valid after fm_infer until the next input is written. */
-const void *fm_output(unsigned index);
+/* The inputs are complete: from here on the inference survives. */
+void fm_start(void);
 
-/* Run all layers, once each, in order. To run them one by one, call the entries of fm_layers. */
+/* Bring the inference under way to its end; nothing where there is none. */
+void fm_run(void);
+
+/* fm_start and fm_run. */
 void fm_infer(void);
+
+/* Output number `index` of the last inference that ended, or NULL before the first has. It stays, across resets and
+ * while the next inference runs, until that one has ended; any larger index means the last. */
+const void *fm_output(unsigned index);
 
 #endif

@@ -1,5 +1,6 @@
-/* Runs the test vectors on the board: writes the verdict to the console and to fm_board_status. Where the board can
- * hear, it then answers requests of one character, for ever:
+/* Runs the test vectors on the board: writes the verdict to the console and to fm_board_status. An inference that a
+ * power failure cut short is brought to its end first. Where the board can hear, the program then answers requests of
+ * one character, for ever:
  *
  *   ?   say which model this is, and that it is ready
  *   r   run the test vectors again
@@ -11,6 +12,7 @@
 #include <stdint.h>
 
 #include "fm_board.h"
+#include "fm_nv.h"
 #include "vectors.h"
 
 /* CRC-32 as in IEEE 802.3: the reflected polynomial, its start, and what remains when data is followed by its own
@@ -20,6 +22,31 @@
 #define CRC_RESIDUE UINT32_C(0xDEBB20E3)
 
 int main(void);
+
+/* What the inference under way is for: the number of a test vector, and whether an earlier one was wrong; or a sample
+ * from the console. Written before fm_start, so it is whole whenever an inference is pending. */
+#define JOB_SAMPLE 0x7FFFU
+#define JOB_WRONG 0x8000U
+
+static FM_NV union {
+    uint16_t word;
+    unsigned char granule[FM_NV_GRANULE];
+} job;
+
+static void begin(unsigned what)
+{
+    static union {
+        uint16_t word;
+        unsigned char granule[FM_NV_GRANULE];
+    } next;
+    next.word = (uint16_t)what;
+    fm_nv_write(&job, &next, sizeof job);
+}
+
+static unsigned pending_job(void)
+{
+    return *(const volatile uint16_t *)&job.word;
+}
 
 #if FM_VECTOR_COUNT > 0U
 static void load(unsigned index, const void *values, size_t size)
@@ -120,29 +147,52 @@ static uint32_t crc_of_outputs(void)
     return crc;
 }
 
-static void run_vectors(void)
+static void verdict(size_t wrong)
 {
-    size_t wrong = 0;
-
-    fm_board_report(FM_STATUS_RUNNING);
-#if FM_VECTOR_COUNT > 0U
-    for (unsigned vector = 0; vector < FM_VECTOR_COUNT; vector++) {
-        FM_EACH_INPUT(LOAD)
-        fm_infer();
-        FM_EACH_OUTPUT(COMPARE)
-        print("vector ");
-        print_number(vector);
-        print_crc(crc_of_outputs());
-    }
-#else
-    fm_infer(); /* there is nothing to compare with, but the net runs to its end */
-#endif
     fm_board_report(wrong == 0U ? FM_STATUS_OK : FM_STATUS_MISMATCH);
     print("vectors ");
     print_number(FM_VECTOR_COUNT);
     print(" wrong bytes ");
     print_number(wrong);
     print("\r\n");
+}
+
+#if FM_VECTOR_COUNT > 0U
+/* Compares the answer to a vector that has ended; the wrong bytes so far. */
+static size_t check_vector(unsigned vector, size_t wrong)
+{
+    FM_EACH_OUTPUT(COMPARE)
+    print("vector ");
+    print_number(vector);
+    print_crc(crc_of_outputs());
+    return wrong;
+}
+
+static void run_vectors(unsigned vector, size_t wrong)
+{
+    for (; vector < FM_VECTOR_COUNT; vector++) {
+        FM_EACH_INPUT(LOAD)
+        begin(vector | (wrong != 0U ? JOB_WRONG : 0U));
+        fm_infer();
+        wrong = check_vector(vector, wrong);
+    }
+    verdict(wrong);
+}
+#else
+/* There is nothing to compare with, but the net runs to its end. */
+static void run_vectors(unsigned vector, size_t wrong)
+{
+    begin(vector);
+    fm_infer();
+    verdict(wrong);
+}
+#endif
+
+static void show_sample(void)
+{
+    print("sample ");
+    FM_EACH_OUTPUT(SHOW)
+    print_crc(crc_of_outputs());
 }
 
 static void run_sample(void)
@@ -155,17 +205,40 @@ static void run_sample(void)
         print("crc error\r\n");
         return;
     }
+    begin(JOB_SAMPLE);
     fm_infer();
-    print("sample ");
-    FM_EACH_OUTPUT(SHOW)
-    print_crc(crc_of_outputs());
+    show_sample();
+}
+
+/* The power failed during an inference: first of all, and with nothing said, the rest of it. */
+static void resume(void)
+{
+    const unsigned what = pending_job();
+
+    fm_run();
+    if ((what & JOB_SAMPLE) == JOB_SAMPLE) {
+        show_sample();
+        return;
+    }
+#if FM_VECTOR_COUNT > 0U
+    /* How many bytes were wrong before is lost, that there were any is not. */
+    run_vectors((what & JOB_SAMPLE) + 1U, check_vector(what & JOB_SAMPLE, (what & JOB_WRONG) != 0U ? 1U : 0U));
+#else
+    verdict(0U);
+#endif
 }
 
 int main(void)
 {
     fm_board_init();
-    print("model " FM_MODEL_ID "\r\n");
-    run_vectors();
+    fm_boot();
+    if (fm_pending()) {
+        resume();
+    } else {
+        print("model " FM_MODEL_ID "\r\n");
+        fm_board_report(FM_STATUS_RUNNING);
+        run_vectors(0U, 0U);
+    }
     for (;;) {
         const int request = fm_board_wait();
         if (request < 0) {
@@ -174,7 +247,8 @@ int main(void)
         if (request == '?') {
             print("model " FM_MODEL_ID " ready\r\n");
         } else if (request == 'r') {
-            run_vectors();
+            fm_board_report(FM_STATUS_RUNNING);
+            run_vectors(0U, 0U);
         } else if (request == 'x') {
             run_sample();
         }

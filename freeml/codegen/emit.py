@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -10,7 +11,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from freeml.codegen.program import CLayer, CProgram, CTensor
+from freeml.codegen.program import CLayer, CProgram
 from freeml.ir.text import type_text
 from freeml.ir.types import IntArray
 from freeml.ops.base import Kernel
@@ -19,6 +20,7 @@ from freeml.resources import resource_dir
 
 LINE_WIDTH = 120
 MODEL_ID_DIGITS = 8
+IDENTITY_DIGITS = 8
 FIRMWARE_FOLDERS = {"common": "runtime", "host": "host", "device": "device"}
 
 
@@ -60,15 +62,19 @@ def emit(
         return _tidy(text)
 
     layers = [_layer_text(layer) for layer in program.layers]
+    model = render("model.c.j2", layers=layers)
+    memory, weights = render("fm_memory.h.j2"), render("weights.c.j2", numbers=_numbers)
+    digest = hashlib.sha256("\0".join((model, memory, weights)).encode()).hexdigest()
     groups = (
         ("input", program.inputs, {t.index: [_row(v[0][t.index]) for v in vectors] for t in program.inputs}),
         ("output", program.outputs, {t.index: [_row(v[1][t.index]) for v in vectors] for t in program.outputs}),
     )
     return {
-        "model.c": render("model.c.j2", layers=layers, address=_address),
-        "model.h": render("model.h.j2"),
-        "fm_memory.h": render("fm_memory.h.j2"),
-        "weights.c": render("weights.c.j2", numbers=_numbers),
+        "model.c": model,
+        "model.h": render("model.h.j2", identity=f"0x{digest[:IDENTITY_DIGITS].upper()}UL"),
+        "fm_memory.h": memory,
+        "fm_target.h": render("fm_target.h.j2"),
+        "weights.c": weights,
         "weights.h": render("weights.h.j2"),
         "vectors.h": render("vectors.h.j2", count=len(vectors), model_id=model_id(graph_sha256)),
         "vectors.c": render("vectors.c.j2", count=len(vectors), groups=groups),
@@ -79,11 +85,6 @@ def emit(
 def model_id(graph_sha256: str) -> str:
     """What a device says of its model: the first eight hex digits of the graph's hash."""
     return graph_sha256[:MODEL_ID_DIGITS].ljust(MODEL_ID_DIGITS, "0")
-
-
-def _address(tensor: CTensor) -> str:
-    member, width = {"int8_t": ("s8", 1), "int16_t": ("s16", 2), "int32_t": ("s32", 4)}[tensor.ctype]
-    return f"&fm_arena.{member}[{tensor.offset // width}]"
 
 
 def _layer_text(layer: CLayer) -> str:
@@ -120,6 +121,7 @@ def _body(layer: CLayer) -> str:
             pool=layer.pool,
             pool_accumulators=layer.pool_accumulators,
             needs_index=layer.needs_index,
+            split=layer.split if layer.split.units > 1 else None,
             **values,
         )  # fmt: skip
     )

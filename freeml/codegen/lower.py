@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from freeml.codegen.program import CData, CLayer, CProgram, CTensor, Pointer
+from freeml.codegen.program import RESULT_ALIGNMENT_BYTES, CData, CLayer, CProgram, CTensor, Pointer, rounded
 from freeml.errors import UnsupportedModelError
 from freeml.ir.graph import Node, QGraph, QOp
 from freeml.ir.text import type_text
@@ -17,6 +17,7 @@ from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.maxpool import QMaxPool
 from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, is_view
+from freeml.targets import Board
 
 C_KEYWORDS = frozenset(
     "auto break case char const continue default do double else enum extern float for goto if inline int long register "
@@ -69,8 +70,15 @@ def ctype(type_: QType) -> str:
     return f"{type_.dtype}_t"
 
 
-def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = None) -> CProgram:
+def lower(
+    graph: QGraph,
+    memory: MemoryPlan,
+    far: Mapping[str, int] | None = None,
+    board: Board | None = None,
+) -> CProgram:
     """The program that computes `graph` at the addresses of `memory`; `far` holds addresses of far constants by name.
+
+    Each layer is one region. Without a board, activations are taken to live in non-volatile memory of 16-bit words.
 
     Raises UnsupportedModelError when there is nothing to compute.
     """
@@ -88,12 +96,23 @@ def lower(graph: QGraph, memory: MemoryPlan, far: Mapping[str, int] | None = Non
     return CProgram(
         name=graph.name, layers=layers, data=tuple(sorted(data, key=lambda d: d.far_address or 0)),
         inputs=inputs, outputs=outputs, arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
+        granule_bytes=2 if board is None else board.nv_granule_bytes,
+        mirrored=board is not None and board.activations == "sram",
     )  # fmt: skip
 
 
 def _tensor(graph: QGraph, memory: MemoryPlan, index: int, name: str) -> CTensor:
     type_ = graph.types[name]
     return CTensor(index=index, name=name, type=type_, ctype=ctype(type_), offset=memory.offset(name))
+
+
+def result_layout(graph: QGraph, board: Board) -> tuple[dict[str, int], int]:
+    """Where each output lies in a result, in bytes, and the bytes of a result: `CProgram.result_offset` for a graph."""
+    offsets, position = {}, 0
+    for name in graph.outputs:
+        offsets[name] = position
+        position += rounded(graph.types[name].size_bytes, max(RESULT_ALIGNMENT_BYTES, board.nv_granule_bytes))
+    return offsets, position
 
 
 def arena(type_: QType, offset: int) -> str:

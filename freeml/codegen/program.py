@@ -20,6 +20,34 @@ class Pointer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Split:
+    """How a layer's output is divided: into `units` of `elements` output elements each, `per_region` of them between
+    two commits.
+
+    `lead` elements of padding lie ahead of unit 0's own, `tail` behind the last unit's. `block` is the number of
+    channels of a unit that is less than a pixel, `depth` the number of loops that units number, of those a template
+    nests; 0 where neither applies.
+    """
+
+    units: int
+    elements: int
+    lead: int = 0
+    tail: int = 0
+    block: int = 0
+    depth: int = 0
+    per_region: int = 1
+
+    @property
+    def regions(self) -> int:
+        """Commits of an inference in this layer."""
+        return -(-self.units // self.per_region)
+
+
+WHOLE = Split(units=1, elements=0)
+"""A layer in one piece."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CLayer:
     """One function: a head kernel, elementwise stages on its numbers, and a pool at the end, where there is one."""
 
@@ -35,9 +63,33 @@ class CLayer:
     value: str
     value_bytes: int
     value_offset: int
+    split: Split = WHOLE
+
+    @property
+    def unit_bytes(self) -> int:
+        """What each unit writes."""
+        return self.split.elements * self.out.item_bytes
+
+    @property
+    def lead_bytes(self) -> int:
+        """What unit 0 writes besides, ahead of it."""
+        return self.split.lead * self.out.item_bytes
+
+    def written(self, first: int, end: int) -> tuple[int, int]:
+        """[start, stop) in the arena, in bytes, of what units [first, end) write."""
+        start = 0 if first == 0 else self.lead_bytes + first * self.unit_bytes
+        stop = self.value_bytes if end == self.split.units else self.lead_bytes + end * self.unit_bytes
+        return self.value_offset + start, self.value_offset + stop
 
 
 FAR_PART_BYTES = 32_000
+RESULT_ALIGNMENT_BYTES = 4
+"""Of each output in a result: that of the widest element."""
+
+
+def rounded(size: int, unit: int) -> int:
+    """The next multiple of `unit`."""
+    return -(-size // unit) * unit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,6 +160,39 @@ class CProgram:
     outputs: tuple[CTensor, ...]
     arena_bytes: int
     scratch_bytes: int
+    granule_bytes: int = 2
+    mirrored: bool = False
+
+    @property
+    def regions(self) -> int:
+        """Regions of all layers."""
+        return sum(layer.split.regions for layer in self.layers)
+
+    def span_bytes(self, tensor: CTensor) -> int:
+        """Bytes of an input or output, rounded up to whole granules."""
+        return rounded(tensor.type.size_bytes, self.granule_bytes)
+
+    def result_offset(self, tensor: CTensor) -> int:
+        """Where an output lies in a result, in bytes."""
+        return sum(self._result_span(other) for other in self.outputs[: tensor.index])
+
+    @property
+    def result_bytes(self) -> int:
+        """Bytes of one result: all outputs."""
+        return sum(self._result_span(tensor) for tensor in self.outputs)
+
+    def _result_span(self, tensor: CTensor) -> int:
+        return rounded(tensor.type.size_bytes, max(RESULT_ALIGNMENT_BYTES, self.granule_bytes))
+
+    @property
+    def nv_bytes(self) -> int:
+        """Non-volatile memory that the net's values take: the arena or its copy, and two results."""
+        return 2 * self.result_bytes + (self.kept_bytes if self.mirrored else self.arena_bytes)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Non-volatile copy of the arena, where that is volatile."""
+        return rounded(self.arena_bytes, self.granule_bytes) if self.mirrored else 0
 
     @property
     def near_data(self) -> tuple[CData, ...]:

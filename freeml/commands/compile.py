@@ -24,11 +24,24 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 @click.option("--weights", type=click.Choice(WEIGHTS), default="int8", show_default=True, help="Width of weights.")
 @click.option("--ranges", type=click.Choice(RANGES), help="How ranges are chosen.  [default: the best on calibration]")
 @click.option("--toolchain", help="zig, clang, gcc or (MSP430) gcc-large.  [default: zig, else the first found]")
+@click.option("--capacitor", metavar="C", help="What a boot has to spend, as in 100uF.  [default: 100uF]")
+@click.option("--v-on", type=float, default=3.0, show_default=True, help="Volts at which a boot begins.")
+@click.option("--v-off", type=float, default=1.9, show_default=True, help="Volts at which the power is gone.")
+@click.option("--budget-energy", metavar="E", help="Instead of a capacitor, as in 250uJ.")
+@click.option("--budget-cycles", type=click.IntRange(min=1), metavar="N", help="Instead of a capacitor, in cycles.")
+@click.option(
+    "--regions",
+    type=click.Choice(("budget", "layer", "element")),
+    default="budget",
+    show_default=True,
+    help="Where to commit: as the budget asks, or after every layer or output element, for comparison.",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
-    toolchain: str | None, seed: int, as_json: bool,
+    toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
+    budget_cycles: int | None, regions: Any, seed: int, as_json: bool,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -36,16 +49,23 @@ def compile_command(
     quantized ONNX file, and report.json with every figure printed here. Without --data the ranges come from the graph
     itself, and the accuracy is unverified.
 
+    The firmware survives power failures: between two commits it never does more than what a charge of the capacitor
+    pays for, and goes on from the last commit when the power returns.
+
     \b
     Example:
       freeml compile lenet5.onnx --target apollo4 --data mnist.npz --out firmware
+      freeml compile lenet5.onnx --capacitor 47uF --v-on 3.3 --v-off 1.9
     """
     from freeml.pipeline import Options, compile_model
+    from freeml.regions.supply import parse_supply
     from freeml.report import terminal
 
+    supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
-        target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain, seed=seed
-    )
+        target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
+        supply=supply, regions=regions, seed=seed,
+    )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:
         artifact = compile_model(

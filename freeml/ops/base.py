@@ -14,7 +14,7 @@ import numpy as np
 
 from freeml.fixedpoint.rounding import Requant, nearest
 from freeml.ir.graph import Brought, Op, QOp
-from freeml.ir.types import FloatArray, IntArray, QDType, QType, Shape
+from freeml.ir.types import ITEM_BYTES, FloatArray, IntArray, QDType, QType, Shape
 
 Clamp: TypeAlias = tuple[float, float]
 NO_CLAMP: Clamp = (float("-inf"), float("inf"))
@@ -117,6 +117,11 @@ class Operand:
     type: QType
     is_constant: bool = False
     far_address: int | None = None
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of one element."""
+        return ITEM_BYTES[self.type.dtype]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

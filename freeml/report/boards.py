@@ -11,6 +11,7 @@ from freeml.report.terminal import line, mismatch_text, table
 if TYPE_CHECKING:
     from freeml.device import DeviceRun
     from freeml.flashing import Flash
+    from freeml.power.result import PowerReport
     from freeml.profiling import LayerCost, Profile
     from freeml.running import Execution
 
@@ -101,3 +102,18 @@ def print_device(found: DeviceRun) -> None:
         line(f"mismatch: {mismatch_text(wrong)}", "red")
     if found.equal:
         line(f"{ran}: every byte of the outputs equals the reference's", "green")
+
+
+def print_cuts(found: PowerReport) -> None:
+    """What cutting the power showed."""
+    stand_for = f", which stand for {found.instructions:,} instructions" if found.instructions is not None else ""
+    what = {"linear": "boots", "depth2": "pairs of cuts"}.get(found.mode, "cuts")
+    line(f"{found.mode} on the {found.on}: {found.cuts:,} {what}{stand_for}, {found.wall_s:,.1f} s")
+    line(f"at most {found.boots_max:,} boots for an inference")
+    for note in found.notes:
+        line(f"note: {note}", "yellow")
+    if found.failures:
+        line(f"{found.failures:,} of them made a difference; the first: {found.reason}", "red")
+        line(f"again: freeml power ... --on {found.on} --mode replay={found.replay}", "red")
+    else:
+        line("0 failures: every one ends like a run without cuts, in every byte", "green")

@@ -86,6 +86,51 @@ class Quantization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LayerRegions:
+    """How a layer is cut: `units` of its output, `per_region` of them between two commits; `block` channels of a pixel
+    are a unit where that is less than a pixel, else 0."""
+
+    name: str
+    units: int
+    per_region: int
+    regions: int
+    block: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Power:
+    """What an inference asks of the supply.
+
+    A boot pays for `budget_cycles` (`budget_uj`, when the budget is an energy), `boot_cycles` of which go before the
+    first region. Regions are from commit to commit, the publishing of the outputs included; the largest must fit a
+    boot. `boots_per_inference` counts boots when nothing is harvested meanwhile, None when the inference never ends.
+    `min_capacitor_uf` is the smallest with which this net can be compiled, between these voltages. Cycles and energy of
+    regions and boot are `measured` on the board's simulator, else predicted.
+
+    `writes_per_granule_max`: writes of one inference to the granule of non-volatile memory that is written most.
+    """
+
+    capacitor_uf: float | None
+    v_on: float
+    v_off: float
+    budget_uj: float | None
+    budget_cycles: int
+    boot_cycles: int
+    largest_region: str
+    largest_region_cycles: int
+    largest_region_uj: float
+    regions: int
+    boots_per_inference: int | None
+    min_capacitor_uf: float
+    measured: bool
+    nv_progress_bytes: int
+    nv_results_bytes: int
+    nv_kept_bytes: int
+    writes_per_granule_max: float
+    layers: tuple[LayerRegions, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything `freeml compile` reports; `report.json` holds the same.
 
@@ -110,6 +155,7 @@ class Report:
     quantization: Quantization
     layers: tuple[Layer, ...]
     cost_unit: str | None
+    power: Power
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:

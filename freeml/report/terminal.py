@@ -118,10 +118,42 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
         ("multiply-accumulates", f"{report['macs']:,}", ""),
     ]
     table(f"{report['model']} on {report['target']} (built by {report['toolchain']})", ("", "", ""), rows, left=(0, 2))
+    print_power(report["power"])
     line(f"{how['precision']} by {how['chosen']}, calibrated on {how['calibration']}")
     for note in report["notes"]:
         line(f"note: {note}", "yellow")
     line(f"written to {folder}")
+
+
+def print_power(power: Mapping[str, Any]) -> None:
+    """What an inference asks of the supply."""
+    if power["capacitor_uf"] is not None:
+        given = f"{power['capacitor_uf']:g} uF from {power['v_on']:g} V to {power['v_off']:g} V"
+    else:
+        given = "budget" if power["budget_uj"] is None else f"{power['budget_uj']:,g} uJ"
+    energy = "" if power["budget_uj"] is None else f"{power['budget_uj']:,.1f} uJ"
+    boots = power["boots_per_inference"]
+    layers = [layer for layer in power["layers"] if layer["regions"] > 1]
+    rows = [
+        ("a boot pays for", f"{power['budget_cycles']:,} cycles", energy),
+        (
+            "largest region",
+            f"{power['largest_region_cycles']:,} cycles",
+            f"{power['largest_region_uj']:,.1f} uJ",
+        ),
+        ("", "", power["largest_region"]),
+        ("regions", f"{power['regions']:,}", f"{len(layers)} of {len(power['layers'])} layers are cut"),
+        ("boots per inference", "never ends" if boots is None else f"{boots:,}", "nothing harvested meanwhile"),
+        ("boot, before its first", f"{power['boot_cycles']:,} cycles", ""),
+        ("smallest capacitor", f"{power['min_capacitor_uf']:,.3g} uF", "between these voltages"),
+        (
+            "NV for progress and results",
+            f"{power['nv_progress_bytes'] + power['nv_results_bytes'] + power['nv_kept_bytes']:,} B",
+            f"written {power['writes_per_granule_max']:,.4g} times at most",
+        ),
+    ]
+    how = "measured on the simulator" if power["measured"] else "predicted"
+    table(f"power: {given} (estimates; {how})", ("", "", ""), rows, left=(0, 2))
 
 
 def _ports(found: Inspection) -> list[str]:

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
-from freeml.codegen.lower import c_names
+from freeml.codegen.lower import c_names, result_layout
 from freeml.errors import FreemlError
 from freeml.ir.graph import QGraph
 from freeml.ir.types import ITEM_BYTES, Array, IntArray, QType
-from freeml.plan.memory import MemoryPlan, is_view, plan_memory
+from freeml.plan.memory import MemoryPlan, arena_alignment, is_view, plan_memory
 from freeml.sim.host import DTYPE
 from freeml.sim.image import Image, read_image
 from freeml.sim.machine import Counts, Machine, MachineFaultError, Snapshot
@@ -33,6 +33,9 @@ SIMULATORS = {
 
 PACKAGES = {"apollo4": "unicorn"}
 """What a simulator needs beyond freeml's own dependencies."""
+
+PROGRESS_RESULT, PROGRESS_VALID = 0x8000, 0x4000
+"""Bits of the word of progress (firmware/common/fm_run.h)."""
 
 START_LIMIT = 50_000_000
 """Instructions from reset to the first inference; copying 384 KB of variables takes fewer than a million."""
@@ -92,8 +95,10 @@ class BoardRunner:
         self.graph = graph
         self.image = read_image(elf, board)
         self.machine = open_machine(board, self.image)
-        self._memory: MemoryPlan = plan_memory(graph)
+        self._memory: MemoryPlan = plan_memory(graph, arena_alignment(board))
         self._arena = self.image.symbol("fm_arena")
+        self._results = self.image.symbol("fm_results")
+        self._result_offsets, self._result_bytes = result_layout(graph, board)
         self._halt = self.image.symbol("fm_board_halt")
         self._layers = self._find_layers()
         self._limit = max_instructions or PATIENCE * (_work(graph) + 1000)
@@ -134,6 +139,15 @@ class BoardRunner:
             f"({reason}); build the folder anew, and where it persists look at what stops it with a debugger"
         )
 
+    @property
+    def layer_addresses(self) -> set[int]:
+        """Where the layers' functions begin."""
+        return {layer.address for layer in self._layers}
+
+    def go(self, stops: set[int], what: str) -> None:
+        """Run to one of `stops`, within the instructions that an inference is granted; `what` is for the error."""
+        self._go(stops, self._limit, what)
+
     def infer(self, inputs: Mapping[str, Array], *, every_value: bool = False) -> Inference:
         """One inference on integers in the net's input formats, (1, *shape) by name.
 
@@ -145,32 +159,42 @@ class BoardRunner:
         for name in self.graph.inputs:
             self._put(name, inputs[name])
         start = machine.counts()
-        stops = {layer.address for layer in self._layers} | {done}
+        starts = {layer.address for layer in self._layers}
         values: dict[str, IntArray] = {}
         layers: list[LayerRun] = []
         left = self._limit
-        for layer in self._layers:
-            left -= self._go(stops, left, f"to reach layer {layer.name}")
-            if machine.pc != layer.address:
-                place = self.image.function_at(machine.pc) or "no known function"
-                raise BoardRunError(
-                    f"{self.image.path}: expected layer {layer.name} at {layer.address:#x} to run next, found {place} "
-                    f"at {machine.pc:#x}; is this image of this net?"
-                )
-            before = machine.counts()
-            left -= self._go({machine.return_address()}, left, f"to finish layer {layer.name}")
-            layers.append(
-                LayerRun(
-                    name=layer.name, value=layer.value, address=layer.address, counts=machine.counts() - before
-                )
-            )  # fmt: skip
+        for index, layer in enumerate(self._layers):
+            if index == 0:
+                left -= self._go(starts | {done}, left, f"to reach layer {layer.name}")
+            counts, left = self._layer(layer, starts | {done}, left)
+            layers.append(LayerRun(name=layer.name, value=layer.value, address=layer.address, counts=counts))
             if every_value:
                 values[layer.value] = self._get(layer.value)
         if machine.pc != done:
             self._go({done}, left, "to return from fm_infer")
         total = machine.counts() - start
-        values.update({name: self._get(name) for name in self.graph.outputs})
+        values.update({name: self._result(name) for name in self.graph.outputs})
         return Inference(values=values, layers=tuple(layers), total=total)
+
+    def _layer(self, layer: _Layer, stops: set[int], left: int) -> tuple[Counts, int]:
+        """All regions of a layer, which is next: what its function cost, and the instructions still granted. Ends where
+        another layer begins, or the inference has ended."""
+        machine = self.machine
+        if machine.pc != layer.address:
+            place = self.image.function_at(machine.pc) or "no known function"
+            raise BoardRunError(
+                f"{self.image.path}: expected layer {layer.name} at {layer.address:#x} to run next, found {place} "
+                f"at {machine.pc:#x}; is this image of this net?"
+            )
+        total: Counts | None = None
+        while machine.pc == layer.address:
+            before = machine.counts()
+            left -= self._go({machine.return_address()}, left, f"to finish layer {layer.name}")
+            spent = machine.counts() - before
+            total = spent if total is None else total + spent
+            left -= self._go(stops, left, f"to go on after layer {layer.name}")
+        assert total is not None
+        return total, left
 
     def each(self, inputs: Mapping[str, Array], *, every_value: bool = False) -> Iterator[Inference]:
         """Inferences of all samples, (samples, *shape) by name."""
@@ -186,8 +210,19 @@ class BoardRunner:
         self.machine.write(self._arena + self._memory.offset(name), data)
 
     def _get(self, name: str) -> IntArray:
+        return self._read(name, self._arena + self._memory.offset(name))
+
+    def _result(self, name: str) -> IntArray:
+        """An output where the firmware's user finds it: in the result that the word of progress says is the newest."""
+        word = int.from_bytes(self.machine.read(self.image.symbol("fm_progress_now"), 2), "little")
+        if not word & PROGRESS_VALID:
+            raise BoardRunError(f"{self.image.path}: expected a result after an inference, found none")
+        newest = self._results + (self._result_bytes if word & PROGRESS_RESULT else 0)
+        return self._read(name, newest + self._result_offsets[name])
+
+    def _read(self, name: str, address: int) -> IntArray:
         type_ = self.graph.types[name]
-        data = self.machine.read(self._arena + self._memory.offset(name), _size_bytes(type_))
+        data = self.machine.read(address, _size_bytes(type_))
         return np.frombuffer(data, dtype=DTYPE[type_.dtype]).astype(np.int64).reshape(1, *type_.shape)
 
 

@@ -37,6 +37,14 @@ class Counts:
     nv_reads: int | None = None
     """Reads of non-volatile memory that its cache did not hold (fetches included), where this is modelled."""
 
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(
+            instructions=self.instructions + other.instructions,
+            cycles=None if self.cycles is None or other.cycles is None else self.cycles + other.cycles,
+            nv_writes=self.nv_writes + other.nv_writes,
+            nv_reads=None if self.nv_reads is None or other.nv_reads is None else self.nv_reads + other.nv_reads,
+        )
+
     def __sub__(self, earlier: Counts) -> Counts:
         return Counts(
             instructions=self.instructions - earlier.instructions,
@@ -117,6 +125,10 @@ class Machine(Protocol):
 
     def restore(self, snapshot: Snapshot) -> None:
         """Go back to a snapshot of this machine."""
+
+    def fingerprint(self) -> bytes:
+        """A hash of all that decides what the machine will do from here on: memory, registers, devices, no counters.
+        Of two machines with the same image and the same fingerprint, the one does what the other does."""
 
     def take_output(self) -> bytes:
         """What the firmware wrote to the console since the last call."""

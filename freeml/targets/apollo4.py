@@ -24,6 +24,7 @@ _ENERGY = Energy(
     nj_per_cycle=3.3 * 4e-6 / 1e6 * 1e9,
     nj_per_nv_read=0.0,
     nj_per_nv_write=0.0,
+    nj_per_cycle_planned=3.3 * 4e-6 / 1e6 * 1e9,
     cycles_per_instruction=1.3,
     clock_hz=96_000_000,
     supply_volts=3.3,
@@ -78,6 +79,8 @@ APOLLO4 = Board(
         ),
     ),
     energy=_ENERGY,
+    boot_cycles=4_000,
+    commit_cycles=500,
     image_formats=("hex", "bin"),
     programmers=(
         Programmer(

@@ -113,6 +113,9 @@ class Energy:
     """Added by a read of non-volatile memory that its cache does not hold."""
     nj_per_nv_write: float
     """Added by a write to non-volatile memory."""
+    nj_per_cycle_planned: float
+    """What a cycle of a firmware of ours is taken to cost in all, its accesses to memory included, before it is
+    measured."""
     cycles_per_instruction: float | None
     """Assumed where a simulator counts instructions only; None where it counts cycles."""
     clock_hz: int
@@ -163,6 +166,10 @@ class Board:
     compilers: tuple[Compiler, ...]
     """In order of preference: the first is the default."""
     energy: Energy
+    boot_cycles: float
+    """From reset to the first region of a resumed inference, before it is measured."""
+    commit_cycles: float
+    """What a region costs besides its layer's work: leaving the layer, the commit, entering it again."""
     image_formats: tuple[ImageFormat, ...]
     """What is written beside the ELF file, for programmers."""
     programmers: tuple[Programmer, ...]

@@ -112,7 +112,8 @@ def test_profile(compiled: Compiled) -> None:
     assert all(layer.keys() >= LAYER_KEYS for layer in (*found["layers"], found["total"]))
     for count in ("cycles", "instructions", "nv_writes"):
         inside = sum(layer[count] for layer in found["layers"])
-        assert inside <= found["total"][count] <= inside + 500
+        # what fm_run does between regions: to find the layer, to commit
+        assert inside <= found["total"][count] <= inside + 500 + 250 * report["power"]["regions"]
     # the firmware's own functions account for every cycle of the inference
     assert sum(function["cycles"] for function in found["functions"]) == found["total"]["cycles"]
     assert found["total"]["energy_nj"] > 0.1 * found["total"]["cycles"]

@@ -38,6 +38,7 @@ from codegen.machine16 import (
     common,
     unsigned,
 )
+from codegen.promotion_rules import comparison, counter, interval, modified, units_by_layer
 from freeml.resources import resource_dir
 from freeml.toolchains import find_host
 
@@ -47,6 +48,8 @@ COMPARISONS = {"<", ">", "<=", ">=", "==", "!="}
 RANGES: dict[str, Callable[[Sequence[Value]], tuple[int, int]]] = {
     "fm_min": lambda a: (min(a[0].low, a[1].low), min(a[0].high, a[1].high)),
     "fm_max": lambda a: (max(a[0].low, a[1].low), max(a[0].high, a[1].high)),
+    "fm_rows": lambda a: (a[0].low // a[1].high, a[0].high // a[1].low),
+    "fm_columns": lambda a: (0, a[1].high - 1),
 }
 """Functions of the runtime whose result has a known interval."""
 
@@ -112,7 +115,7 @@ def _without_header_bodies(text: str, root: str) -> str:
 
 def lint_text(text: str, name: str = "text.c") -> list[Finding]:
     """Lint preprocessed C."""
-    checker = _Checker()
+    checker = _Checker(units_by_layer(text))
     for item in CParser().parse(_without_assembly(text), name).ext:
         checker.external(item)
     return checker.findings
@@ -135,7 +138,8 @@ def _without_assembly(text: str) -> str:
 class _Checker:
     """Walks a translation unit, typing every expression."""
 
-    def __init__(self) -> None:
+    def __init__(self, units: Mapping[str, int]) -> None:
+        self.units = units
         self.findings: list[Finding] = []
         self.scope = Scope()
         self.typedefs: dict[str, Type] = {}
@@ -156,11 +160,15 @@ class _Checker:
             type_ = self.type_of(item.decl.type)
             assert isinstance(type_, Function)
             self.scope.names[0][item.decl.name] = Value(type_)
-            self.result, self.modified = type_.result, _modified(item.body)
+            self.result, self.modified = type_.result, modified(item.body)
             self.scope.names.append({})
             for parameter in item.decl.type.args.params if item.decl.type.args else ():
                 if getattr(parameter, "name", None):
                     self.scope.names[-1][parameter.name] = Value.of(self.type_of(parameter.type))
+            if item.decl.name in self.units:  # called with [first, end) within them only
+                last = self.units[item.decl.name]
+                self.scope.names[-1]["first"] = Value(UNSIGNED, 0, last - 1, known=True)
+                self.scope.names[-1]["end"] = Value(UNSIGNED, 1, last, known=True)
             self.statement(item.body)
             self.scope.names.pop()
         elif isinstance(item, c_ast.Typedef):
@@ -271,9 +279,9 @@ class _Checker:
         """A counter that only the loop's own step moves stays between where it starts and what it is compared with."""
         self.scope.names.append({})
         self.statement(node.init)
-        name = _counter(node)
-        if name is not None and name not in _modified(node.stmt):
-            start, bound = self._start(node, name), self.expression(node.cond.right)
+        name = counter(node)
+        if name is not None and name not in modified(node.stmt):
+            start, bound = self._start(node, name), self.expression(comparison(node).right)
             if isinstance(start.type, Int) and (start.known or start.constant) and (bound.known or bound.constant):
                 self.scope.names[-1][name] = Value(start.type, start.low, max(start.low, bound.high), known=True)
         for part in (node.cond, node.next):
@@ -421,7 +429,9 @@ class _Checker:
         if op in COMPARISONS or op in ("&&", "||"):
             return Value(INT, 0, 1, known=True)
         known = left.known and right.known
-        low, high = _interval(op, left, right, type_)
+        if op in "/%" and right.constant and not type_.signed:
+            known = True  # whatever the dividend is
+        low, high = interval(op, left, right, type_)
         fits = type_.holds(low, high)
         if type_.bits == 16 and not fits:
             promoted = left.type.short or right.type.short
@@ -448,52 +458,3 @@ class _Checker:
         if not type_.holds(low, high):
             return Value.of(type_)
         return Value(type_, low, high, known=left.known and right.known, constant=left.constant and right.constant)
-
-
-def _interval(op: str, left: Value, right: Value, type_: Int) -> tuple[int, int]:
-    """Interval of an arithmetic result before it is fitted into `type_`."""
-    if op == "+":
-        return left.low + right.low, left.high + right.high
-    if op == "-":
-        return left.low - right.high, left.high - right.low
-    if op == "*":
-        corners = [a * b for a in (left.low, left.high) for b in (right.low, right.high)]
-        return min(corners), max(corners)
-    if op == "&" and right.known and right.low >= 0:
-        return 0, right.high
-    return type_.low, type_.high
-
-
-def _modified(node: c_ast.Node | None) -> set[str]:
-    """Names that some statement assigns to, steps, or takes the address of."""
-    found: set[str] = set()
-
-    def visit(item: c_ast.Node | None) -> None:
-        if item is None:
-            return
-        target = None
-        if isinstance(item, c_ast.Assignment):
-            target = item.lvalue
-        elif isinstance(item, c_ast.UnaryOp) and item.op in ("++", "--", "p++", "p--", "&"):
-            target = item.expr
-        if isinstance(target, c_ast.ID):
-            found.add(target.name)
-        for _, child in item.children():
-            visit(child)
-
-    visit(node)
-    return found
-
-
-def _counter(node: c_ast.For) -> str | None:
-    """The counter of `for (int i = a; i < b; ++i)` and of `i += step`; None for any other loop."""
-    cond, step = node.cond, node.next
-    if not (isinstance(cond, c_ast.BinaryOp) and cond.op == "<" and isinstance(cond.left, c_ast.ID)):
-        return None
-    steps = step.exprs if isinstance(step, c_ast.ExprList) else [step]
-    for item in steps:
-        moved = item.lvalue if isinstance(item, c_ast.Assignment) and item.op == "+=" else getattr(item, "expr", None)
-        if isinstance(moved, c_ast.ID) and moved.name == cond.left.name:
-            up = isinstance(item, c_ast.Assignment) or item.op in ("++", "p++")
-            return str(moved.name) if up else None
-    return None

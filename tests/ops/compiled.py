@@ -7,9 +7,10 @@ runtime is compiled once per session, and a library is kept for every distinct t
 from __future__ import annotations
 
 import hashlib
+import random
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from freeml.codegen.emit import emit
-from freeml.codegen.program import CProgram
+from freeml.codegen.program import CLayer, CProgram, Split
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import QRANGE, Array
 from freeml.passes.driver import run_passes
@@ -26,13 +27,19 @@ from freeml.pipeline import PASSES, lower_graph
 from freeml.plan.memory import MemoryPlan
 from freeml.quant.quantize import Precision, quantize, quantize_input
 from freeml.quant.ranges import RangeMethod, observe
+from freeml.regions.cutting import LayerWork, cut
+from freeml.regions.hazards import prove
+from freeml.regions.units import grains
 from freeml.resources import resource_dir
 from freeml.sim.host import run_host
 from freeml.sim.trace import Mismatch, Trace, compare, run_reference
 from freeml.toolchains import Toolchain, find_host
 
 Width = Literal["int8", "int16"]
-UNIT = "".join(f'#include "{name}"\n' for name in ("weights.c", "model.c", "host/host_values.c", "batch.c"))
+UNIT = "".join(
+    f'#include "{name}"\n'
+    for name in ("weights.c", "model.c", "host/host_values.c", "batch.c", "fm_run.c", "fm_progress.c", "nv.c")
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,8 +100,22 @@ def compiled(
 def lowered(graph: Graph, qgraph: QGraph) -> Compiled:
     """The rest of the line for an integer graph."""
     planned, memory, program = lower_graph(qgraph)
+    program = cut_anywhere(program)
+    prove(planned, memory, program)
     files = emit(program, stamp="test", vectors=[])
     return Compiled(graph=graph, qgraph=qgraph, planned=planned, memory=memory, program=program, files=files)
+
+
+def cut_anywhere(program: CProgram) -> CProgram:
+    """Each layer cut into regions of some grain and size, or left whole; the same for the same program."""
+    chance = random.Random(repr(program.layers))
+
+    def choose(layer: CLayer, _: LayerWork) -> Split:
+        grain = chance.choice(grains(layer))
+        most = min(grain.units, chance.choice((1, 2, 3, 5, 8, grain.units)))
+        return replace(grain, per_region=most)
+
+    return cut(program, [LayerWork(cycles=0.0)] * len(program.layers), choose)
 
 
 @dataclass(slots=True)
@@ -125,11 +146,11 @@ class Workshop:
 
     def _runtime(self) -> list[Path]:
         if not self.runtime:
+            # The rest of the runtime needs the net's own headers, so it is in the net's unit.
             common, host = resource_dir("firmware") / "common", resource_dir("firmware") / "host"
-            for source in sorted(common.glob("*.c")):
-                target = self.folder / f"{source.stem}.o"
-                self._run(self.toolchain.compile_command(source, target, (common, host), ("-O1", "-fPIC")))
-                self.runtime.append(target)
+            target = self.folder / "fm_tables.o"
+            self._run(self.toolchain.compile_command(common / "fm_tables.c", target, (common, host), ("-O1", "-fPIC")))
+            self.runtime.append(target)
         return self.runtime
 
     @staticmethod

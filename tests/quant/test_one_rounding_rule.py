@@ -10,11 +10,14 @@ import freeml
 from freeml.resources import resource_dir
 
 PACKAGE = Path(freeml.__file__).resolve().parent
-ROOMS = ("codegen", "fixedpoint", "ir", "ops", "passes", "plan", "quant", "sim")
+ROOMS = ("codegen", "fixedpoint", "ir", "ops", "passes", "plan", "quant", "regions", "sim")
 ROUNDING = {"round", "rint", "around", "ceil", "floor", "trunc", "fix", "round_"}
 
 PYTHON = {
     ("fixedpoint/rounding.py", "floor"): "the rule, and the exponent of a factor",
+    ("plan/others.py", "round"): "an expected number of events",
+    ("regions/wear.py", "ceil"): "granules",
+    ("sim/regions.py", "round"): "cycles, estimated from instructions",
     ("ops/logsoftmax.py", "ceil"): "bounds, which must not be too small",
     ("ops/onnx_folding.py", "ceil"): "ONNX Ceil, and the length of a Range",
     ("ops/onnx_folding.py", "floor"): "ONNX Floor",
@@ -41,6 +44,15 @@ SHIFTS = {
         "distance = (uint16_t)(distance >> 4);": "the next digit",
         "const uint16_t fraction = (uint16_t)(value >> 15);": "the digits behind the leading one",
     },
+    "fm_progress.c": {
+        "const uint16_t high = (uint16_t)(identity >> 16);": "halves of a number",
+        "x ^= x >> 16;": "mixing",
+        "x ^= x >> 13;": "mixing",
+        "return x ^ (x >> 16);": "mixing",
+    },
+    "fm_run.c": {"for (unsigned i = 0; i < sizeof fm_arena / sizeof *fm_arena.s32; ++i) {": "a count"},
+    "_units.j2": {"/ U": "a row of a map with many"},
+    "conv.c.j2": {"for (int group = c0 / ; c < c1; ++group) {": "a group"},
     "_rows.j2": {"whole += e >> 14;": "the upper word of a sum in two words"},
 }
 """Lines of the runtime and of the templates that drop bits, and why each may."""

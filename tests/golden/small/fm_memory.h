@@ -16,4 +16,8 @@ union fm_arena {
 
 extern union fm_arena fm_arena;
 
+/* The outputs of the last inference that ended, and of the one before: which is which, the word of progress says. */
+#define FM_RESULT_BYTES 4U
+extern unsigned char fm_results[2][FM_RESULT_BYTES];
+
 #endif

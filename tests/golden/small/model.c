@@ -1,13 +1,19 @@
-/* net: 5 layers, in order of execution.
+/* net: 5 layers, in order of execution, cut into 5 regions.
  *
  * Generated for a golden file. */
 #include "fm_memory.h"
 #include "fm_kernels.h"
+#include "fm_nv.h"
 #include "fm_tables.h"
 #include "model.h"
 #include "weights.h"
 
+#if FM_NV_GRANULE != 2 || defined(FM_ARENA_IN_SRAM)
+#error "compiled for another board's non-volatile memory"
+#endif
+
 FM_ARENA union fm_arena fm_arena;
+FM_NV unsigned char fm_results[2][FM_RESULT_BYTES];
 static union {
     int8_t s8[36];
     int16_t s16[18];
@@ -17,11 +23,13 @@ static union {
 /* x_last_copy: Transpose (from layout)
  * reads  x: int8[1x2x8x8] scale 0.0294118 zero -5
  * writes x_last: int8[1x8x8x2] scale 0.0294118 zero -5 */
-FM_LAYER static void fm_layer_x_last_copy(void)
+FM_LAYER static void fm_layer_x_last_copy(unsigned first, unsigned end)
 {
     const int8_t *const in0 = &fm_arena.s8[0];
     int8_t *out = &fm_arena.s8[128];
 
+    (void)first; /* one unit, always all of it */
+    (void)end;
     for (size_t i0 = 0; i0 < 64U; ++i0) {
         const int8_t *const from0 = in0 + i0;
         for (size_t i1 = 0; i1 < 2U; ++i1) {
@@ -33,13 +41,15 @@ FM_LAYER static void fm_layer_x_last_copy(void)
 /* n0: Conv + MaxPool
  * reads  x_last: int8[1x8x8x2] scale 0.0294118 zero -5
  * writes v2: int8[1x4x4x4] scale 0.0147059 zero -128 */
-FM_LAYER static void fm_layer_n0(void)
+FM_LAYER static void fm_layer_n0(unsigned first, unsigned end)
 {
     const int8_t *const in0 = &fm_arena.s8[128];
     int8_t *out = &fm_arena.s8[0];
     int8_t *const patch = &fm_scratch.s8[0];
     int32_t *const pixel = &fm_scratch.s32[5];
 
+    (void)first; /* one unit, always all of it */
+    (void)end;
     static const fm_window window = {
         .in_h = 8, .in_w = 8,
         .kernel_h = 3,
@@ -80,12 +90,14 @@ FM_LAYER static void fm_layer_n0(void)
 /* n3: Conv + Sum
  * reads  v2: int8[1x4x4x4] scale 0.0147059 zero -128
  * writes v5: int8[1x4x4x4] scale 0.0142157 zero -128 */
-FM_LAYER static void fm_layer_n3(void)
+FM_LAYER static void fm_layer_n3(unsigned first, unsigned end)
 {
     const int8_t *const in0 = &fm_arena.s8[0];
     int8_t *out = &fm_arena.s8[64];
     int8_t *const patch = &fm_scratch.s8[0];
 
+    (void)first; /* one unit, always all of it */
+    (void)end;
     static const fm_window window = {
         .in_h = 4, .in_w = 4,
         .kernel_h = 3,
@@ -117,11 +129,13 @@ FM_LAYER static void fm_layer_n3(void)
 /* n6: Conv + Table
  * reads  v5: int8[1x4x4x4] scale 0.0142157 zero -128
  * writes v7: int8[1x4x4x3] scale 0.0078125 zero 0 */
-FM_LAYER static void fm_layer_n6(void)
+FM_LAYER static void fm_layer_n6(unsigned first, unsigned end)
 {
     const int8_t *const in0 = &fm_arena.s8[64];
     int8_t *out = &fm_arena.s8[0];
 
+    (void)first; /* one unit, always all of it */
+    (void)end;
     for (int oy = 0; oy < 4; ++oy) {
         for (int ox = 0; ox < 4; ++ox) {
             const int8_t *const patch = in0 + (size_t)(oy) * 16U + (size_t)(ox) * 4U;
@@ -141,11 +155,13 @@ FM_LAYER static void fm_layer_n6(void)
 /* n9: Dense
  * reads  v8_shaped: int8[1x48] scale 0.0078125 zero 0
  * writes v9: int8[1x3] scale 0.00980392 zero -13 */
-FM_LAYER static void fm_layer_n9(void)
+FM_LAYER static void fm_layer_n9(unsigned first, unsigned end)
 {
     const int8_t *const in0 = &fm_arena.s8[0];
     int8_t *out = &fm_arena.s8[48];
 
+    (void)first; /* one unit, always all of it */
+    (void)end;
     const int8_t *w = fm_n9_weights;
     for (int c = 0; c < 3; ++c) {
         const int32_t acc = fm_n9_bias[c] +
@@ -156,29 +172,38 @@ FM_LAYER static void fm_layer_n9(void)
     }
 }
 
-const fm_step fm_layers[FM_LAYER_COUNT] = {
-    fm_layer_x_last_copy,
-    fm_layer_n0,
-    fm_layer_n3,
-    fm_layer_n6,
-    fm_layer_n9,
+const fm_layer fm_layers[FM_LAYER_COUNT] = {
+    {
+        fm_layer_x_last_copy,
+        .units = 1U, .per_region = 1U, .regions = 1U,
+        .out = 128U, .lead = 0U, .unit = 0U, .size = 128U,
+    },
+    {
+        fm_layer_n0,
+        .units = 1U, .per_region = 1U, .regions = 1U,
+        .out = 0U, .lead = 0U, .unit = 0U, .size = 64U,
+    },
+    {
+        fm_layer_n3,
+        .units = 1U, .per_region = 1U, .regions = 1U,
+        .out = 64U, .lead = 0U, .unit = 0U, .size = 64U,
+    },
+    {
+        fm_layer_n6,
+        .units = 1U, .per_region = 1U, .regions = 1U,
+        .out = 0U, .lead = 0U, .unit = 0U, .size = 48U,
+    },
+    {
+        fm_layer_n9,
+        .units = 1U, .per_region = 1U, .regions = 1U,
+        .out = 48U, .lead = 0U, .unit = 0U, .size = 3U,
+    },
 };
 
-void fm_infer(void)
-{
-    for (unsigned i = 0; i < FM_LAYER_COUNT; ++i) {
-        fm_layers[i]();
-    }
-}
+const fm_span fm_inputs[FM_INPUT_COUNT] = {
+    {.at = 0U, .size = 128U, .result = 0U},
+};
 
-void *fm_input(unsigned index)
-{
-    (void)index;
-    return &fm_arena.s8[0];
-}
-
-const void *fm_output(unsigned index)
-{
-    (void)index;
-    return &fm_arena.s8[48];
-}
+const fm_span fm_outputs[FM_OUTPUT_COUNT] = {
+    {.at = 48U, .size = 4U, .result = 0U},
+};

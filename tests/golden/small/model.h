@@ -7,6 +7,7 @@
 #define FM_MODEL_GENERATED_H
 
 #include "fm_model.h"
+#include "fm_run.h"
 
 #define FM_LAYER_COUNT 5U
 #define FM_INPUT_COUNT 1U
@@ -20,6 +21,12 @@ typedef int8_t fm_input_0_t;
 typedef int8_t fm_output_0_t;
 #define FM_OUTPUT_0_LENGTH 3U
 
-extern const fm_step fm_layers[FM_LAYER_COUNT];
+/* For the runtime. State in non-volatile memory that bears this number is this program's: a hash of all its parts. */
+#define FM_IDENTITY 0x2E96A757UL
+#define FM_REGION_COUNT 5U
+
+extern const fm_layer fm_layers[FM_LAYER_COUNT];
+extern const fm_span fm_inputs[FM_INPUT_COUNT];
+extern const fm_span fm_outputs[FM_OUTPUT_COUNT];
 
 #endif

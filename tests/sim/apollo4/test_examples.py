@@ -32,8 +32,8 @@ def run_to_verdict(machine: Apollo4Machine) -> tuple[int, bytes]:
     assert machine.run(stops=[machine.image.symbol("fm_board_halt")], max_instructions=500_000_000) == "breakpoint"
     status = machine.image.symbol("fm_board_status")
     assert machine.read(status, 2) == STATUS_OK
-    # One granule each for "running" and for the verdict, and the verdict survives the loss of supply.
-    assert machine.counts().nv_writes == 2
+    # One granule each for "running" and for the verdict besides what the inference commits; the verdict survives.
+    assert machine.counts().nv_writes > 2
     console = machine.take_output()
     assert re.search(rb"vectors [1-9][0-9]* wrong bytes 0\r\n$", console), console
     counted = machine.counts().instructions
@@ -85,7 +85,7 @@ def test_layers_account_for_the_inference():
     counted, _ = run_to_verdict(machine)
     costs = machine.by_function()
     assert sum(cost.instructions for cost in costs.values()) == counted
-    assert costs["nv_program_main2"].nv_writes == 2
+    assert [name for name, cost in costs.items() if cost.nv_writes] == ["nv_program_main2"]
     assert "" not in costs
     assert sum(name.startswith("fm_layer_") for name in costs) >= 5
 

@@ -86,6 +86,12 @@ def link(toolchain: Toolchain, emitted_folder: Path, folder: Path, target: Board
         assert f"ORIGIN = {memory.start:#010x}" in text
         text = text.replace(f"ORIGIN = {memory.start:#010x}", f"ORIGIN = {moved.start:#010x}")
     script.write_text(text)
+    # No plain store changes MRAM, and QEMU has no function that does: what would survive is among the variables here.
+    port = folder / "port"
+    port.mkdir(exist_ok=True)
+    variable = '#define FM_NV __attribute__((section(".bss.fm_nv"), aligned(FM_NV_GRANULE)))\n\n#endif'
+    header = (board / "fm_port_board.h").read_text()
+    (port / "fm_port_board.h").write_text(variable.join(header.rsplit("#endif", 1)))
     sources = [
         *sorted(emitted_folder.glob("*.c")),
         *sorted((emitted_folder / "runtime").glob("*.c")),
@@ -98,7 +104,7 @@ def link(toolchain: Toolchain, emitted_folder: Path, folder: Path, target: Board
         toolchain,
         target,
         sources,
-        include_dirs=[emitted_folder, emitted_folder / "runtime", emitted_folder / "device", board],
+        include_dirs=[emitted_folder, emitted_folder / "runtime", emitted_folder / "device", port, board],
         script=script,
         out_elf=out,
     )

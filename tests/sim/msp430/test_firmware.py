@@ -69,7 +69,8 @@ def test_power_failures_leave_what_the_log_says(machine):
         machine.take_output()
         machine.power_on(keep_nv=True, sram=cut & 0xFF)
         machine.run(max_instructions=1_000_000)
-        assert machine.take_output() == EXPECTED
+        said = machine.take_output()  # from the vector that was under way on
+        assert said.startswith((b"model", b"vector ")) and EXPECTED.endswith(said)
 
 
 def test_runs_in_pieces_are_the_same_run(machine):
@@ -108,9 +109,12 @@ def test_16_mhz_costs_wait_states(firmware, tmp_path):
     [
         (
             "*(volatile uint16_t *)0x0F00u = 1u;",
-            r"fm_infer\+0x\w+ \(0x\w{5}\): word write to 0x00f00, which is not mapped",
+            r"(dense|both)\+0x\w+ \(0x\w{5}\): word write to 0x00f00, which is not mapped",
         ),
-        ("(void)*(volatile uint16_t *)((uintptr_t)arena | 1u);", r"fm_infer\+.*: word read of 0x\w+, which is odd"),
+        (
+            "(void)*(volatile uint16_t *)((uintptr_t)&fm_arena | 1u);",
+            r"(dense|both)\+.*: word read of 0x\w+, which is odd",
+        ),
         (
             "MPYS32L = 1u; MPYS32H = 1u; OP2L = 1u; OP2H = 1u; (void)RES3;",
             r"reads RES3 \d cycles too early for the mult",
@@ -121,9 +125,10 @@ def test_faults_name_the_place(statement, message, tmp_path):
     folder = emit_tiny(tmp_path / "fw", BOARD)
     model = folder / "model.c"
     text = model.read_text()
-    assert "void fm_infer(void)\n{\n" in text
+    begin = "static void dense(unsigned first, unsigned end)\n{\n"
+    assert begin in text
     include = '#include "msp430fr5994.h"\n'
-    model.write_text(include + text.replace("void fm_infer(void)\n{\n", f"void fm_infer(void)\n{{\n    {statement}\n"))
+    model.write_text(include + text.replace(begin, f"{begin}    {statement}\n"))
     zig = next(t for t in installed(BOARD) if t.kind == "zig")
     machine = Msp430Machine(read_image(build(zig, BOARD, folder, tmp_path / "firmware.elf").elf, BOARD))
     with pytest.raises(MachineFaultError, match=message) as caught:

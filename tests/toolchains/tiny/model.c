@@ -1,54 +1,57 @@
+#include "fm_memory.h"
+#include "fm_nv.h"
 #include "model.h"
-
-#include "fm_port.h"
 
 #include "fm_kernels.h"
 #include "weights.h"
 
 #define SCRATCH 100
 
-FM_ARENA static int8_t arena[FM_INPUT_0_LENGTH + FM_OUTPUT_0_LENGTH];
+FM_ARENA union fm_arena fm_arena;
+#ifdef FM_ARENA_IN_SRAM
+FM_NV unsigned char fm_kept[FM_KEPT_BYTES];
+#endif
+FM_NV unsigned char fm_results[2][FM_RESULT_BYTES];
+
+#define OUT 16
 
 /* An initialised variable: startup must copy it. */
 extern volatile int16_t divisor;
 volatile int16_t divisor = 7;
 
-static void dense(void);
-static void quotient(void);
+static void dense(unsigned first, unsigned end);
+static void quotient(unsigned first, unsigned end);
 
-static void dense(void)
+static void dense(unsigned first, unsigned end)
 {
-    const int32_t sum = fm_dot_s8_s8(arena, weights, FM_INPUT_0_LENGTH);
-    arena[FM_INPUT_0_LENGTH] = (int8_t)fm_requant(sum, 0x40000000, 3U, 1U, 2, -128, 127);
+    (void)first;
+    (void)end;
+    const int32_t sum = fm_dot_s8_s8(fm_arena.s8, weights, FM_INPUT_0_LENGTH);
+    fm_arena.s8[OUT] = (int8_t)fm_requant(sum, 0x40000000, 3U, 1U, 2, -128, 127);
 }
 
 /* With a frame large enough to show in the stack estimate. */
-static void quotient(void)
+static void quotient(unsigned first, unsigned end)
 {
+    (void)first;
+    (void)end;
     volatile int16_t scratch[SCRATCH];
     for (int i = 0; i < SCRATCH; ++i) {
         scratch[i] = divisor;
     }
-    arena[FM_INPUT_0_LENGTH + 1U] = (int8_t)(arena[FM_INPUT_0_LENGTH] / scratch[divisor]);
+    fm_arena.s8[OUT + 1] = (int8_t)(fm_arena.s8[OUT] / scratch[divisor]);
 }
 
-const fm_step fm_layers[FM_LAYER_COUNT] = {dense, quotient};
-
-void fm_infer(void)
+/* Both write to one granule, so they are one region: the commit is after the second. */
+static void both(unsigned first, unsigned end)
 {
-    for (unsigned i = 0; i < FM_LAYER_COUNT; ++i) {
-        fm_layers[i]();
-    }
+    dense(first, end);
+    quotient(first, end);
 }
 
-void *fm_input(unsigned index)
-{
-    (void)index;
-    return arena;
-}
+const fm_layer fm_layers[FM_LAYER_COUNT] = {
+    {both, .units = 1U, .per_region = 1U, .regions = 1U, .out = OUT, .lead = 0U, .unit = 2U, .size = 2U},
+};
 
-const void *fm_output(unsigned index)
-{
-    (void)index;
-    return &arena[FM_INPUT_0_LENGTH];
-}
+const fm_span fm_inputs[FM_INPUT_COUNT] = {{.at = 0U, .size = 8U, .result = 0U}};
+const fm_span fm_outputs[FM_OUTPUT_COUNT] = {{.at = OUT, .size = FM_RESULT_BYTES, .result = 0U}};
