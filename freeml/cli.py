@@ -24,6 +24,7 @@ from freeml.commands.compile import compile_command
 from freeml.commands.device import device_command
 from freeml.commands.flash import flash_command
 from freeml.commands.inspect import inspect_command
+from freeml.commands.power import power_command
 from freeml.commands.profile import profile_command
 from freeml.commands.run import run_command
 from freeml.commands.verify import verify_command
@@ -134,8 +135,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    inspect_command, compile_command, build_command, verify_command, run_command, profile_command, flash_command,
-    device_command,
+    inspect_command, compile_command, build_command, verify_command, run_command, profile_command, power_command,
+    flash_command, device_command,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

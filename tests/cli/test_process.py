@@ -57,7 +57,7 @@ def test_version() -> None:
 def test_help_names_every_command() -> None:
     done = freeml("--help")
     assert done.returncode == 0
-    for command in ("inspect", "compile", "build", "verify", "run", "profile", "flash", "device"):
+    for command in ("inspect", "compile", "build", "verify", "run", "profile", "power", "flash", "device"):
         assert f"  {command} " in done.stdout
 
 
@@ -110,7 +110,7 @@ def test_interrupt(compiled: Compiled, step: str) -> None:
     before, beside = snapshot(compiled.folder), sorted(compiled.folder.parent.iterdir())
     arguments = ["compile", str(compiled.model), "--out", str(compiled.folder)]
     process = subprocess.Popen(
-        [*patched("pipeline", step, wait), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*patched("intermittent", step, wait), *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert process.stderr is not None
     assert process.stderr.readline() == "ready\n"

@@ -73,6 +73,17 @@ class Engine:
             arm_const.UC_ARM_REG_PRIMASK,
         )
         self.float_registers = tuple(range(arm_const.UC_ARM_REG_D0, arm_const.UC_ARM_REG_D0 + 16))
+        self.every_register = (
+            *self.registers,
+            *self.float_registers,
+            arm_const.UC_ARM_REG_XPSR,
+            arm_const.UC_ARM_REG_FPSCR,
+            arm_const.UC_ARM_REG_MSP,
+            arm_const.UC_ARM_REG_PSP,
+            arm_const.UC_ARM_REG_CONTROL,
+            arm_const.UC_ARM_REG_BASEPRI,
+            arm_const.UC_ARM_REG_FAULTMASK,
+        )
         self.state = s.MachineStruct()
         self.mram = (ctypes.c_uint8 * (s.MRAM_END - s.MRAM_START))()
         self.tcm = (ctypes.c_uint8 * (s.TCM_END - s.TCM_START))()
@@ -166,6 +177,10 @@ class Engine:
     def register(self, number: int) -> int:
         """r0 to r15; 16 is PRIMASK. While a run is stopped among skipped instructions, r15 is behind them."""
         return int(self._uc.reg_read(self.registers[number]))
+
+    def all_registers(self) -> tuple[int, ...]:
+        """Everything that the processor computes with: core, status and floating-point registers."""
+        return tuple(int(self._uc.reg_read(register)) for register in self.every_register)
 
     def go(self) -> Stopped:
         """Execute until the hooks end it or the engine objects."""

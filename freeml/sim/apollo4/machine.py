@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 from array import array
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -74,6 +75,7 @@ class Apollo4Machine:
         self._output = bytearray()
         self._fault: str | None = None
         self._shared: list[bytes] = [b"", b""]
+        self._hashed: list[tuple[bytes | None, bytes]] = [(None, b""), (None, b"")]
         self._engine.set_by_function(self._by_function)
         self._number_functions()
         self._state.stack_limit = image.symbol("fm_stack_limit")
@@ -251,6 +253,24 @@ class Apollo4Machine:
         self._mram.restore(snapshot.mram)
         self._output[:] = snapshot.output
         self._fault = snapshot.fault
+
+    def fingerprint(self) -> bytes:
+        """A hash of all that decides what the machine will do: memories, registers and the system control space."""
+        state = self._state
+        registers = (self._engine.all_registers(), state.it_next, state.it_end, state.check_stack)
+        system = (state.vtor, state.scr, state.cpacr, state.itm_tcr, state.itm_ter, self._fault)
+        digest = hashlib.blake2b(repr((state.pc, registers, system)).encode(), digest_size=16)
+        for number, memory in enumerate((self._tcm, self._ssram)):
+            digest.update(self._digest(number, bytes(memory)))
+        for page, contents in sorted(self._mram.save().items()):
+            digest.update(page.to_bytes(4, "little") + contents)
+        return digest.digest()
+
+    def _digest(self, number: int, contents: bytes) -> bytes:
+        """Of a memory, known from the last time where it did not change: to compare is quicker."""
+        if contents != self._hashed[number][0]:
+            self._hashed[number] = (contents, hashlib.blake2b(contents, digest_size=16).digest())
+        return self._hashed[number][1]
 
     def take_output(self) -> bytes:
         """What the firmware wrote to trace port 0 since the last call."""

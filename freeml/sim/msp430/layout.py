@@ -97,10 +97,13 @@ class Core(Structure):
     """One machine. The memory begins right behind it."""
 
     _fields_ = (
-        *((name, c_void_p) for name in ("ops", "code", "breaks", "function_of", "profile", "log", "output", "input")),
+        *((name, c_void_p) for name in ("ops", "code", "breaks", "function_of", "profile", "log", "watched")),
+        *((name, c_void_p) for name in ("output", "input")),
         ("input_bytes", c_uint64),
         *((name, c_uint32) for name in ("log_capacity", "output_capacity", "memory_bytes", "ram_start", "ram_bytes")),
-        *((name, c_uint32) for name in ("nv_bytes", "stack_limit", "fault", "fault_address", "fault_detail")),
+        *((name, c_uint32) for name in ("nv_bytes", "plain_nv_bytes", "watch_start", "watch_bytes", "hazards")),
+        *((name, c_uint32) for name in ("hazard_pc", "hazard_address")),
+        *((name, c_uint32) for name in ("stack_limit", "fault", "fault_address", "fault_detail")),
         *((name, c_uint32) for name in ("fault_bytes", "fault_channel", "pc", "profiling")),
         ("memory", c_void_p),
         ("state", State),

@@ -28,6 +28,8 @@ def load_library() -> ctypes.CDLL:
         "m430_forget": (None, (pointer, unsigned, unsigned)),
         "m430_forget_changes": (None, (pointer, pointer)),
         "m430_set_break": (None, (pointer, unsigned, unsigned, unsigned)),
+        "m430_watch": (None, (pointer, unsigned, unsigned)),
+        "m430_fingerprint": (None, (pointer, pointer)),
         "m430_run": (unsigned, (pointer, long, long, unsigned)),
     }
     for name, (result, arguments) in signatures.items():

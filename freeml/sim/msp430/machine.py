@@ -202,6 +202,13 @@ class Msp430Machine:
         self._output = snapshot.output
         del self._log[snapshot.log_bytes :]
 
+    def fingerprint(self) -> bytes:
+        """A hash of all that decides what the machine will do; 256 bits, in which a difference of one word always
+        shows. The FRAM cache counts: waiting for it takes time."""
+        sums = (ctypes.c_uint64 * 4)()
+        self._library.m430_fingerprint(self._at, ctypes.addressof(sums))
+        return bytes(sums)
+
     def take_output(self) -> bytes:
         """What the firmware wrote to the console since the last call."""
         self._drain()
@@ -275,6 +282,22 @@ class Msp430Machine:
     def wait_states(self) -> int:
         """NWAITS of the FRAM controller."""
         return int(self._state.waits)
+
+    def watch(self, address: int, size: int) -> None:
+        """Begin to watch so many bytes of main FRAM for being read and later written, or end it with a size of 0.
+        Accesses before count for nothing. The machine does the same meanwhile, only slower."""
+        if size:
+            self._require(address, size, (_MAIN,))
+            self._watched = (ctypes.c_uint8 * size)()
+            self._core.watched = ctypes.addressof(self._watched)
+        self._library.m430_watch(self._at, address, size)
+
+    @property
+    def hazard(self) -> tuple[int, int, int] | None:
+        """Since the watch began, of watched bytes that were written after having been read before any write: their
+        number, and of the first its address and the instruction that wrote. None when there were none."""
+        core = self._core
+        return (core.hazards, core.hazard_address, core.hazard_pc) if core.hazards else None
 
     # --- inside -------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,7 @@ def test_every_host_compiler_builds_it_and_it_needs_no_c_library(host, tmp_path)
     offered = {s.name for s in symbols if s["st_shndx"] != "SHN_UNDEF" and s["st_info"]["type"] == "STT_FUNC"}
     assert {name for name in offered if not name.startswith("_")} == {
         "m430_core_bytes", "m430_memory_bytes", "m430_state_offset", "m430_op_bytes", "m430_init", "m430_reset",
-        "m430_forget", "m430_forget_changes", "m430_set_break", "m430_run",
+        "m430_forget", "m430_forget_changes", "m430_set_break", "m430_run", "m430_watch", "m430_fingerprint",
     }  # fmt: skip
     assert ctypes.CDLL(str(path)).m430_op_bytes() == 32
 

@@ -33,6 +33,7 @@ void m430_init(struct core *core, uint32_t flat)
     core->ram_start = flat ? 0u : RAM_START;
     core->ram_bytes = flat ? FLAT_BYTES : RAM_END - RAM_START;
     core->nv_bytes = flat ? 0u : NV_END - NV_START;
+    core->plain_nv_bytes = core->nv_bytes;
     core->s.event_at = NEVER;
     core->s.clock.watchdog_at = NEVER;
     core->s.clock.mclk_hz = 8000000u;

@@ -31,6 +31,13 @@ void m430_set_break(struct core *core, uint32_t address, uint32_t flag, uint32_t
  * which the run begins is not looked at for a breakpoint unless `may_break`. */
 uint32_t m430_run(struct core *core, uint64_t instruction_limit, uint64_t cycle_limit, uint32_t may_break);
 
+/* Watch `bytes` bytes of FRAM from `address` on, none of them accessed yet; 0 ends it. `watched` has room for them.
+ * Watched or not, the machine does the same. */
+void m430_watch(struct core *core, uint32_t address, uint32_t bytes);
+
+/* A hash of all that decides what the machine will do: memory, registers, devices, but no counters. Times count as what
+ * is left of them. */
+void m430_fingerprint(const struct core *core, uint64_t sum[4]);
 
 #pragma GCC visibility pop
 

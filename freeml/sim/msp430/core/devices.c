@@ -122,6 +122,12 @@ int load_elsewhere(struct core *core, uint32_t address, uint32_t bytes, uint64_t
     if (address < PERIPHERAL_END) {
         return read_peripheral(core, address, bytes, time, value);
     }
+    if (address - NV_START < core->nv_bytes) {
+        watch_load(core, address, bytes);
+        touch_line(core, address >> 3);
+        *value = bytes == 1u ? core->memory[address] : get_word(core->memory + address);
+        return 0;
+    }
     if (address < INFO_START) {
         return raise_fault(core, FAULT_READ_BOOT, address, bytes, 0u);
     }
@@ -146,7 +152,11 @@ int store_elsewhere(struct core *core, uint32_t address, uint32_t bytes, uint64_
     if (address < PERIPHERAL_END) {
         return write_peripheral(core, address, bytes, time, value);
     }
-    if (address >= INFO_START && address < TLV_START) {
+    const int is_main = address - NV_START < core->nv_bytes;
+    if (is_main) {
+        watch_store(core, address, bytes);
+    }
+    if (is_main || (address >= INFO_START && address < TLV_START)) {
         if (core->code[address >> 3] != 0u) {
             forget_code(core, address);
         }

@@ -81,6 +81,10 @@ int watchdog_interrupts(const struct core *core);
 
 void devices_reset(struct core *core);
 
+/* Accesses to main FRAM while it is watched. */
+void watch_load(struct core *core, uint32_t address, uint32_t bytes);
+void watch_store(struct core *core, uint32_t address, uint32_t bytes);
+
 /* The next cycle at which a device does something by itself that the CPU could notice. */
 void plan_events(struct core *core);
 

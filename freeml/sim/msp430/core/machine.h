@@ -207,6 +207,9 @@ struct profile_entry {
 #define BREAK_STOP 1u
 #define BREAK_INPUT 2u
 
+#define WATCH_READ 1u /* before it was written */
+#define WATCH_WRITTEN 2u
+
 struct core {
     struct op *ops;        /* one for every even address of the machine */
     uint8_t *code;         /* one for every 8 bytes: whether instructions were decoded from there */
@@ -214,6 +217,7 @@ struct core {
     uint16_t *function_of; /* one for every even address: which function owns it; for profiles */
     struct profile_entry *profile;
     struct log_entry *log; /* NULL: not logging */
+    uint8_t *watched;      /* WATCH_ bits of bytes of FRAM */
     uint8_t *output;
     const uint8_t *input;
     uint64_t input_bytes;
@@ -223,6 +227,12 @@ struct core {
     uint32_t ram_start; /* plain memory: [ram_start, ram_start + ram_bytes) */
     uint32_t ram_bytes;
     uint32_t nv_bytes; /* from NV_START */
+    uint32_t plain_nv_bytes; /* the same, or 0 while accesses are watched: then none is plain */
+    uint32_t watch_start;    /* where `watched` begins */
+    uint32_t watch_bytes;
+    uint32_t hazards;        /* bytes read and later written, since the watch began */
+    uint32_t hazard_pc;      /* of the first of them: the instruction that wrote, and where */
+    uint32_t hazard_address;
     uint32_t stack_limit;
     uint32_t fault;
     uint32_t fault_address;

@@ -4,7 +4,8 @@
 
 #include "machine.h"
 
-/* Everything else than SRAM and main FRAM; `time` is the cycle of the access. Not 0: a fault. */
+/* Everything else than SRAM and main FRAM, and that too while it is watched; `time` is the cycle of the access. Not 0:
+ * a fault. */
 int load_elsewhere(struct core *core, uint32_t address, uint32_t bytes, uint64_t time, uint32_t *value);
 int store_elsewhere(struct core *core, uint32_t address, uint32_t bytes, uint64_t time, uint32_t value);
 
@@ -49,7 +50,7 @@ ALWAYS_INLINE int load_part(struct core *core, uint32_t address, unsigned bytes,
             *value = bytes == 1u ? *at : get_word(at);
             return 0;
         }
-        if (address - NV_START < core->nv_bytes) {
+        if (address - NV_START < core->plain_nv_bytes) {
             touch_line(core, address >> 3);
             *value = bytes == 1u ? *at : get_word(at);
             return 0;
@@ -62,7 +63,7 @@ ALWAYS_INLINE int store_part(struct core *core, uint32_t address, unsigned bytes
 {
     if ((address & (bytes - 1u)) == 0u) {
         const int is_ram = address - core->ram_start < core->ram_bytes;
-        if (is_ram || address - NV_START < core->nv_bytes) {
+        if (is_ram || address - NV_START < core->plain_nv_bytes) {
             uint8_t *at = core->memory + address;
             if (core->code[address >> 3] != 0u) {
                 forget_code(core, address);
