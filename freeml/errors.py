@@ -73,6 +73,18 @@ class DoesNotFitError(FreemlError):
         )
 
 
+class CompressionError(FreemlError):
+    """A budget cannot be met within the drop of accuracy that is allowed, or at all.
+
+    `details` hold the `front` that was found, a list of {flash, ram, cycles, validation, built}, or the bytes that are
+    `irreducible`.
+    """
+
+
+class MissingPackageError(FreemlError):
+    """A Python package that only this request needs is not installed."""
+
+
 class ToolchainError(FreemlError):
     """A compiler is missing or refused the emitted code."""
 

@@ -93,17 +93,19 @@ def drop(graph: Graph, qgraph: QGraph, part: Part) -> float:
     return exact - float((quantized_predictions(qgraph, part.x, decision_point(graph)) == part.y).mean())
 
 
-def accuracy(graph: Graph, qgraph: QGraph, dataset: Dataset | None) -> Accuracy:
-    """Accuracy on the whole test part, or the plain statement that there is none."""
+def right_answers(graph: Graph, qgraph: QGraph, part: Part) -> tuple[Array, Array]:
+    """Which samples the float and the integer net answer right, each (n,) bool."""
     threshold = decision_point(graph)
-    if dataset is None:
+    return float_predictions(graph, part.x) == part.y, quantized_predictions(qgraph, part.x, threshold) == part.y
+
+
+def accuracy(graph: Graph, right: tuple[Array, Array] | None) -> Accuracy:
+    """Accuracy from the right answers on the whole test part, or the plain statement that there are none."""
+    threshold = decision_point(graph)
+    if right is None:
         split = "none: no data was given, accuracy is unverified"
         return Accuracy(float=None, quantized=None, samples=0, split=split, threshold=threshold)
-    test = dataset.test
     return Accuracy(
-        float=float((float_predictions(graph, test.x) == test.y).mean()),
-        quantized=float((quantized_predictions(qgraph, test.x, threshold) == test.y).mean()),
-        samples=len(test),
-        split="test",
+        float=float(right[0].mean()), quantized=float(right[1].mean()), samples=len(right[0]), split="test",
         threshold=threshold,
-    )
+    )  # fmt: skip

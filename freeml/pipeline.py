@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -16,11 +16,13 @@ from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folde
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CLayer, CProgram
+from freeml.compress.allocate import Estimator
+from freeml.compress.budget import Budget, drop_interval
 from freeml.data import Dataset, load_dataset
-from freeml.errors import FreemlError
+from freeml.errors import FreemlError, MissingPackageError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
-from freeml.intermittent import GRANULARITIES, Granularity, build_intermittent
+from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
@@ -49,16 +51,22 @@ from freeml.targets import get as get_board
 from freeml.toolchains import find
 from freeml.version import VERSION
 
+if TYPE_CHECKING:
+    from freeml.compress.search import Compressed
+
 PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
 Progress = Callable[[str], None]
+SearchProgress = Callable[[str, float], None]
+"""What is under way in a search for a budget, and the share (0..1) of the search that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """What a user can ask of a compile. `ranges` None lets calibration choose the method."""
+    """What a user can ask of a compile. `ranges` None lets calibration choose the method; a `budget` asks for
+    compression, which needs data."""
 
     target: str = "msp430"
     precision: Literal["int8", "int16", "auto"] = "int8"
@@ -68,6 +76,7 @@ class Options:
     supply: Supply = field(default_factory=Supply)
     regions: Granularity = "budget"
     seed: int = 0
+    budget: Budget | None = None
 
     def __post_init__(self) -> None:
         """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
@@ -86,6 +95,29 @@ class Options:
         return 8 if self.weights == "int8" else 16
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Made:
+    """A firmware and the nets behind it, before anything is reported."""
+
+    choice: Choice
+    precision: Precision
+    qgraph: QGraph
+    memory: MemoryPlan
+    graph_sha256: str
+    intermittent: Intermittent
+
+    @property
+    def flash_bytes(self) -> int:
+        """Image and persistent data together."""
+        found = self.intermittent.built.measured.bytes
+        return found.flash + found.nv
+
+    @property
+    def ram_bytes(self) -> int:
+        """Variables and the estimated stack."""
+        return self.intermittent.built.measured.bytes.sram
+
+
 def compile_model(
     model: Path,
     *,
@@ -93,23 +125,87 @@ def compile_model(
     data: Path | Mapping[str, Array] | None = None,
     output: Path | None = None,
     progress: Progress | None = None,
+    search_progress: SearchProgress | None = None,
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
     `data` is a .npz file, or its arrays by name. Its test part is read once, for the accuracy of the report;
-    calibration sees the training part only.
+    calibration sees the training part only, a search for a budget the training and the validation part.
     """
     say = progress or (lambda _: None)
     board = get_board(options.target)
     if output is not None:
         check_output_folder(output)
+    if options.budget is not None and data is None:
+        raise FreemlError(
+            f"{options.budget.words()}: expected labelled data to retrain the net with, found none; give --data, or "
+            "leave the budget out"
+        )
     say("import")
     imported = import_onnx(model)
-    graph = run_passes(imported, PASSES)
+    graph = original = run_passes(imported, PASSES)
     dataset = load_dataset(data, graph.types[graph.inputs[0]].shape, seed=options.seed) if data is not None else None
     if dataset is not None:
         evaluate.check_dataset(graph, dataset)
     calibration, origin = calibration_inputs(imported, dataset, options.seed)
+
+    def made(candidate: Graph, quiet: bool = True) -> Made:
+        tell = (lambda _: None) if quiet else say
+        return make(candidate, model, calibration, dataset, options, tell)
+
+    found: Compressed[Made] | None = None
+    if options.budget is not None and dataset is not None:
+        found = _compressed(graph, dataset, calibration, made, options, search_progress or (lambda *_: None))
+        graph = found.graph
+    firmware = made(graph, quiet=False) if found is None else found.built
+    choice, qgraph, built = firmware.choice, firmware.qgraph, firmware.intermittent.built
+    say("evaluate")
+    right = None if dataset is None else evaluate.right_answers(graph, qgraph, dataset.test)
+    costs = load_cost_model(board.name, find(board, options.toolchain).kind)
+    report = figures.Report(
+        generator=f"freeml {VERSION}",
+        model=model.name,
+        model_sha256=sha256(model),
+        graph_sha256=firmware.graph_sha256,
+        target=board.name,
+        toolchain=built.measured.result.toolchain,
+        params=sum(array.size for array in graph.constants.values()),
+        macs=sum(macs_by_value(graph).values()),
+        accuracy=evaluate.accuracy(graph, right),
+        bytes=built.measured.bytes,
+        limits=built.measured.limits,
+        fits=True,
+        far=built.program.far_symbols,
+        arena=_arena(firmware.memory, qgraph),
+        quantization=_quantization(choice, firmware.precision, options, origin),
+        layers=layer_table(choice.graph, qgraph, built.program, costs),
+        cost_unit=costs.unit if costs else None,
+        power=firmware.intermittent.power,
+        compression=_compression(original, found, dataset, right),
+        notes=(
+            *_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
+            *(found.notes if found is not None else ()),
+        ),
+    )
+    extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
+    files = artifact_files(built.generated, qgraph, board, report.as_dict(), extra)
+    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(files[REPORT]))
+    if output is not None:
+        say("write")
+        artifact.write(output)
+    return artifact
+
+
+def make(
+    graph: Graph,
+    model: Path,
+    calibration: Mapping[str, Array],
+    dataset: Dataset | None,
+    options: Options,
+    say: Progress = lambda _: None,
+) -> Made:
+    """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured."""
+    board = get_board(options.target)
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
@@ -123,42 +219,70 @@ def compile_model(
         return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
 
     say("build")
-    costs = load_cost_model(board.name, find(board, options.toolchain).kind)
     intermittent = build_intermittent(
         lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
-        graph=qgraph, memory=memory, board=board, toolchain=options.toolchain, prices=costs,
+        graph=qgraph, memory=memory, board=board, toolchain=options.toolchain,
+        prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
     )  # fmt: skip
-    built = intermittent.built
-    say("evaluate")
-    report = figures.Report(
-        generator=f"freeml {VERSION}",
-        model=model.name,
-        model_sha256=sha256(model),
-        graph_sha256=graph_sha256,
-        target=board.name,
-        toolchain=built.measured.result.toolchain,
-        params=sum(array.size for array in graph.constants.values()),
-        macs=sum(macs_by_value(graph).values()),
-        accuracy=evaluate.accuracy(graph, qgraph, dataset),
-        bytes=built.measured.bytes,
-        limits=built.measured.limits,
-        fits=True,
-        far=built.program.far_symbols,
-        arena=_arena(memory, qgraph),
-        quantization=_quantization(choice, precision, options, origin),
-        layers=layer_table(choice.graph, qgraph, built.program, costs),
-        cost_unit=costs.unit if costs else None,
-        power=intermittent.power,
-        notes=_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
+    return Made(
+        choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
+        intermittent=intermittent,
+    )  # fmt: skip
+
+
+def _compressed(
+    graph: Graph,
+    dataset: Dataset,
+    calibration: Mapping[str, Array],
+    attempt: Callable[[Graph], Made],
+    options: Options,
+    show: SearchProgress,
+) -> Compressed[Made]:
+    """The net that meets the budget of the options. The one place of a compile that needs torch."""
+    assert options.budget is not None
+    try:
+        from freeml.compress.search import compress
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingPackageError(
+            f"{options.budget.words()}: compression retrains the net, and for that alone freeml needs torch, which is "
+            "not installed; run pip install 'freeml[train]', or leave the budget out"
+        ) from error
+    board = get_board(options.target)
+    estimator = Estimator(
+        board=board,
+        precision=Precision(
+            default="int16" if options.precision == "int16" else "int8", weight_bits=options.weight_bits
+        ),
+        prices=load_cost_model(board.name, find(board, options.toolchain).kind),
+        inputs=calibration,
     )
-    extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
-    files = artifact_files(built.generated, qgraph, board, report.as_dict(), extra)
-    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(files[REPORT]))
-    if output is not None:
-        say("write")
-        artifact.write(output)
-    return artifact
+    return compress(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
+
+
+def _compression(
+    original: Graph, found: Compressed[Made] | None, dataset: Dataset | None, right: tuple[Array, Array] | None
+) -> figures.Compression | None:
+    """What the search changed; None when there was none."""
+    if found is None or dataset is None or right is None:
+        return None
+    test = dataset.test
+    before = evaluate.float_predictions(original, test.x) == test.y
+    bytes_before = 4 * sum(array.size for array in original.constants.values())
+    bytes_after = found.built.intermittent.built.measured.bytes.weights
+    return figures.Compression(
+        method="joint",
+        bytes_before=bytes_before,
+        bytes_after=bytes_after,
+        ratio=bytes_before / max(1, bytes_after),
+        accuracy_before=float(before.mean()),
+        accuracy_after=float(right[1].mean()),
+        drop=float(before.mean() - right[1].mean()),
+        interval=drop_interval(before, right[1]),
+        rounds=found.rounds,
+    )
 
 
 def calibration_inputs(imported: Graph, dataset: Dataset | None, seed: int) -> tuple[dict[str, Array], str]:
@@ -223,9 +347,8 @@ def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[
 
 def stamp(model: Path, options: Options) -> str:
     """The line in every generated file: versions and hashes, no dates and no paths."""
-    text = json.dumps(
-        [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
-    )
+    chosen = [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
+    text = json.dumps(chosen if options.budget is None else [*chosen, asdict(options.budget)])
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"Generated by freeml {VERSION}; model {sha256(model)[:12]}, options {digest}. Do not edit."
 

@@ -9,6 +9,7 @@ import click
 
 from freeml.commands.options import PATH, PRECISIONS, RANGES, SEED, WEIGHTS, json_option, model_argument
 
+EFFORTS = ("quick", "normal", "thorough")
 # Steps of the pipeline and about how long each takes, for the time left.
 STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "write": 1}
 
@@ -36,12 +37,17 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
     show_default=True,
     help="Where to commit: as the budget asks, or after every layer or output element, for comparison.",
 )
+@click.option("--flash", metavar="SIZE", help="Compress until the firmware takes at most so much flash, as in 32KB.")
+@click.option("--ram", metavar="SIZE", help="Compress until variables and stack take at most so much RAM, as in 4KB.")
+@click.option("--max-drop", type=float, metavar="POINTS", help="Accuracy that a budget may cost.  [default: 1.0]")
+@click.option("--effort", type=click.Choice(EFFORTS), help="How long to search for a budget.  [default: quick]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
-    budget_cycles: int | None, regions: Any, seed: int, as_json: bool,  # noqa: ANN401
+    budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, max_drop: float | None,  # noqa: ANN401
+    effort: Any, seed: int, as_json: bool,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -52,11 +58,16 @@ def compile_command(
     The firmware survives power failures: between two commits it never does more than what a charge of the capacitor
     pays for, and goes on from the last commit when the power returns.
 
+    With --flash or --ram the net is made smaller until it fits: channels are removed and what is left is retrained on
+    the data, as long as that costs no more than --max-drop points of accuracy on the validation part.
+
     \b
     Example:
       freeml compile lenet5.onnx --target apollo4 --data mnist.npz --out firmware
+      freeml compile lenet5.onnx --data mnist.npz --flash 16KB --max-drop 0.5
       freeml compile lenet5.onnx --capacitor 47uF --v-on 3.3 --v-off 1.9
     """
+    from freeml.compress.budget import parse_budget
     from freeml.pipeline import Options, compile_model
     from freeml.regions.supply import parse_supply
     from freeml.report import terminal
@@ -64,13 +75,14 @@ def compile_command(
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
-        supply=supply, regions=regions, seed=seed,
+        supply=supply, regions=regions, seed=seed, budget=parse_budget(flash, ram, max_drop, effort),
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:
         artifact = compile_model(
-            model, options=options, data=data, output=folder, progress=lambda step: show(step, share_before(step))
-        )
+            model, options=options, data=data, output=folder, progress=lambda step: show(step, share_before(step)),
+            search_progress=show,
+        )  # fmt: skip
     if as_json:
         terminal.print_json({**artifact.report, "folder": str(folder)})
     else:

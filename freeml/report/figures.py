@@ -131,6 +131,38 @@ class Power:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CompressionRound:
+    """A net on the way to a budget: bytes of flash (image and persistent data) and RAM, predicted cycles, and the share
+    of right answers on validation data: of the integer net in a firmware that was `built`, else of the float net, with
+    bytes that are estimated."""
+
+    flash: int
+    ram: int
+    cycles: int
+    validation: Share
+    built: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compression:
+    """What a budget made of the net. Bytes are those of its weights: float32 before, in the ELF file after.
+
+    `accuracy_before` is that of the float net as it came, `accuracy_after` that of the integer net, `drop` their
+    difference and `interval` its 95 % interval, all shares (0..1) of the test part. `rounds` are in order.
+    """
+
+    method: str
+    bytes_before: int
+    bytes_after: int
+    ratio: Real
+    accuracy_before: Share
+    accuracy_after: Share
+    drop: Real
+    interval: tuple[Real, Real]
+    rounds: tuple[CompressionRound, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything `freeml compile` reports; `report.json` holds the same.
 
@@ -156,6 +188,7 @@ class Report:
     layers: tuple[Layer, ...]
     cost_unit: str | None
     power: Power
+    compression: Compression | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:

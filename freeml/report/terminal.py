@@ -118,11 +118,35 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
         ("multiply-accumulates", f"{report['macs']:,}", ""),
     ]
     table(f"{report['model']} on {report['target']} (built by {report['toolchain']})", ("", "", ""), rows, left=(0, 2))
+    print_compression(report["compression"])
     print_power(report["power"])
     line(f"{how['precision']} by {how['chosen']}, calibrated on {how['calibration']}")
     for note in report["notes"]:
         line(f"note: {note}", "yellow")
     line(f"written to {folder}")
+
+
+def print_compression(compression: Mapping[str, Any] | None) -> None:
+    """What a budget made of the net, round by round; nothing when there was none."""
+    if compression is None:
+        return
+    rounds = [
+        (
+            f"{found['flash']:,} B", f"{found['ram']:,} B", f"{found['cycles']:,}", percent(found["validation"]),
+            "built, integer" if found["built"] else "estimated, float",
+        )
+        for found in compression["rounds"]
+    ]  # fmt: skip
+    columns = ("flash", "RAM", "cycles", "validation", "")
+    table(f"compression, {compression['method']}: round by round", columns, rounds, left=(4,))
+    low, high = compression["interval"]
+    rows = [
+        ("weights", f"{compression['bytes_before']:,} B", f"{compression['bytes_after']:,} B"),
+        ("times smaller", "", f"{compression['ratio']:.1f}"),
+        ("accuracy", percent(compression["accuracy_before"]), percent(compression["accuracy_after"])),
+        ("drop in points", f"{100 * compression['drop']:.2f}", f"95%: {100 * low:.2f} to {100 * high:.2f}"),
+    ]
+    table("", ("", "float, before", "integer, after"), rows)
 
 
 def print_power(power: Mapping[str, Any]) -> None:

@@ -1,0 +1,108 @@
+"""Which channels to give up for a budget: the least score for the bytes that are lacking, over all layers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from freeml.codegen.lower import lower
+from freeml.compress.channels import Channels, remove
+from freeml.ir.graph import Graph
+from freeml.ir.types import Array
+from freeml.passes.fuse import fusion_groups
+from freeml.plan.cost import CostModel
+from freeml.plan.events import events_by_layer
+from freeml.plan.layout import to_channels_last
+from freeml.plan.memory import arena_alignment, plan_memory
+from freeml.quant.quantize import Precision, quantize
+from freeml.quant.ranges import observe
+from freeml.targets import Board
+
+SHARE_AT_ONCE = 0.08
+"""Share of a family's units that are removed in one step."""
+
+PROBES = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Need:
+    """What a net takes: bytes of flash (image and persistent data), bytes of RAM, cost of an inference in cycles (as
+    the cost model says, else multiply-accumulates)."""
+
+    flash: int
+    ram: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Estimator:
+    """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
+    which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds."""
+
+    board: Board
+    precision: Precision
+    prices: CostModel | None
+    inputs: Mapping[str, Array]
+    flash_offset: int = 0
+    ram_offset: int = 0
+
+    def need(self, graph: Graph) -> Need:
+        """What the net takes."""
+        seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
+        groups = fusion_groups(graph)
+        planned = to_channels_last(quantize(graph, seen, precision=self.precision, method="minmax", groups=groups))
+        program = lower(planned, plan_memory(planned, arena_alignment(self.board)), board=self.board)
+        in_ram = 0 if self.board.activations == "nv" else program.arena_bytes
+        costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
+        macs = sum(
+            s.op.macs(tuple(graph.types[v] for v in s.inputs), tuple(graph.types[v] for v in s.outputs))
+            for s in graph.stages()
+        )
+        known = [cost for cost in costs if cost is not None]
+        return Need(
+            flash=program.weight_bytes + program.nv_bytes + self.flash_offset,
+            ram=program.scratch_bytes + in_ram + self.ram_offset,
+            cycles=round(sum(known)) if len(known) == len(costs) else macs,
+        )
+
+
+def allocate(
+    graph: Graph,
+    channels: Channels,
+    scores: Mapping[int, float],
+    estimator: Estimator,
+    *,
+    flash: float,
+    ram: float,
+) -> frozenset[int]:
+    """Units to remove until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
+
+    In each step some units of one family go: those whose score, for what they save of what is lacking, is least. Bytes
+    that only fall when several families shrink together (two layers that share the peak) are approached by cycles.
+    """
+    removed: frozenset[int] = frozenset()
+    now = estimator.need(graph)
+    while True:
+        lacking = {"flash": now.flash - flash, "ram": now.ram - ram}
+        if max(lacking.values()) <= 0:
+            return removed
+        options: list[tuple[float, float, int, frozenset[int], Need]] = []
+        for index, family in enumerate(channels.families):
+            left = sorted((u for u in family if u not in removed), key=lambda unit: (scores[unit], unit))
+            taken = left[: max(1, round(SHARE_AT_ONCE * len(left)))]
+            while taken and channels.empties(removed | set(taken)):
+                taken = taken[:-1]
+            if not taken:
+                continue
+            then = removed | frozenset(taken)
+            need = estimator.need(remove(graph, channels, then))
+            saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
+            benefit = sum(min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
+            cost = sum(scores[u] for u in taken) + 1e-12
+            cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
+            options.append(
+                (cost / benefit if benefit > 0 else float("inf"), cost / (cheaper + 1e-9), index, then, need)
+            )
+        if not options:
+            return removed
+        *_, removed, now = min(options, key=lambda option: option[:3])

@@ -1,0 +1,108 @@
+"""What a compressed net may take and lose, and how certain a measured loss is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isfinite, sqrt
+from typing import Literal
+
+import numpy as np
+
+from freeml.errors import FreemlError
+from freeml.ir.types import Array
+
+Effort = Literal["quick", "normal", "thorough"]
+EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
+Z95 = 1.959964
+"""Standard deviations of a normal distribution that hold 95 % of it."""
+
+SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(|B|[kK]B?|[kK]iB)\s*\Z")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budget:
+    """Hard limits of the self-test firmware, bytes, and the points of accuracy that may be lost on validation data.
+
+    `flash_bytes` holds the image and the persistent data together, `ram_bytes` variables and the estimated stack.
+    """
+
+    flash_bytes: int | None = None
+    ram_bytes: int | None = None
+    max_drop_points: float = 1.0
+    effort: Effort = "quick"
+
+    def __post_init__(self) -> None:
+        """Raise FreemlError for what is no budget."""
+        sizes = (self.flash_bytes, self.ram_bytes)
+        if sizes == (None, None):
+            raise FreemlError("budget: expected --flash or --ram, found neither; say what the firmware may take")
+        if any(size is not None and (not isinstance(size, int) or size <= 0) for size in sizes):
+            raise FreemlError(f"budget: expected whole numbers of bytes above 0, found {sizes}")
+        if not (isfinite(self.max_drop_points) and 0 <= self.max_drop_points <= 100):
+            raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
+        if self.effort not in EFFORTS:
+            raise FreemlError(f"effort: expected one of {', '.join(EFFORTS)}, found {self.effort!r}")
+
+    def misses(self, flash_bytes: int, ram_bytes: int) -> bool:
+        """Whether a firmware of these sizes exceeds a limit."""
+        return (self.flash_bytes is not None and flash_bytes > self.flash_bytes) or (
+            self.ram_bytes is not None and ram_bytes > self.ram_bytes
+        )
+
+    def words(self) -> str:
+        """The limits, for messages."""
+        named = (("--flash", self.flash_bytes), ("--ram", self.ram_bytes))
+        return " and ".join(f"{name} {size:,} B" for name, size in named if size is not None)
+
+
+def parse_budget(flash: str | None, ram: str | None, max_drop: float | None, effort: Effort | None) -> Budget | None:
+    """The budget that a user describes; None when no option of it is given. Raises FreemlError."""
+    if flash is None and ram is None:
+        named = [name for name, value in (("--max-drop", max_drop), ("--effort", effort)) if value is not None]
+        if named:
+            raise FreemlError(f"{' and '.join(named)}: expected a budget to go with, found none; add --flash or --ram")
+        return None
+    return Budget(
+        flash_bytes=None if flash is None else parse_size(flash, "--flash"),
+        ram_bytes=None if ram is None else parse_size(ram, "--ram"),
+        max_drop_points=1.0 if max_drop is None else max_drop,
+        effort=effort or "quick",
+    )
+
+
+def parse_size(text: str, what: str) -> int:
+    """`32KB` in bytes; a KB is 1,024 of them. Raises FreemlError."""
+    found = SIZE.match(text)
+    size = int(float(found[1]) * (1024 if found[2][:1] in ("k", "K") else 1)) if found else 0
+    if size <= 0:
+        raise FreemlError(f"{what}: expected a number of bytes above 0, as in 32KB or 4096, found {text!r}")
+    return size
+
+
+def wilson(right: int, count: int) -> tuple[float, float]:
+    """95 % score interval of a share (E. B. Wilson, 1927)."""
+    share, z2 = right / count, Z95 * Z95
+    middle = (share + z2 / (2 * count)) / (1 + z2 / count)
+    reach = Z95 * sqrt(share * (1 - share) / count + z2 / (4 * count * count)) / (1 + z2 / count)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
+
+
+def drop_interval(before: Array, after: Array) -> tuple[float, float]:
+    """95 % interval of the accuracy (0..1) lost from `before` to `after`, right answers (n,) bool on the same samples.
+
+    The square-and-add interval of paired shares over Wilson's limits (R. G. Newcombe, 1998, method 10 without its
+    correction for continuity).
+    """
+    count = len(before)
+    p, q = float(np.mean(before)), float(np.mean(after))
+    (low_p, high_p), (low_q, high_q) = wilson(int(before.sum()), count), wilson(int(after.sum()), count)
+    both, neither = int((before & after).sum()), int((~before & ~after).sum())
+    lost, gained = int((before & ~after).sum()), int((~before & after).sum())
+    spread = (both + lost) * (gained + neither) * (both + gained) * (lost + neither)
+    phi = (both * neither - lost * gained) / sqrt(spread) if spread else 0.0
+
+    def reach(one: float, two: float) -> float:
+        return sqrt(max(0.0, one * one - 2 * phi * one * two + two * two))
+
+    return p - q - reach(p - low_p, high_q - q), p - q + reach(high_p - p, q - low_q)

@@ -1,0 +1,312 @@
+"""The search: remove channels in rounds, retrain in between, until the firmware that is built meets the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+
+from freeml.compress.allocate import Estimator, allocate
+from freeml.compress.budget import Budget, drop_interval
+from freeml.compress.channels import find_channels, remove
+from freeml.compress.head import Head, find_head
+from freeml.compress.train import Lesson, importance, make_lesson, one_thread, retrain, right_answers
+from freeml.data import Dataset
+from freeml.errors import CompressionError, DataError, DoesNotFitError
+from freeml.evaluate import decision_point, quantized_predictions
+from freeml.ir.graph import Graph, QGraph
+from freeml.ir.types import Array
+from freeml.report.figures import CompressionRound
+
+CORRECTIONS = 6
+"""Builds that may miss the budget before the estimate is said to be wrong."""
+
+BUILD_EPOCHS = 4
+"""About how many epochs of training a build takes, for the time left."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """How long an effort lasts: rounds of removal, epochs after each, epochs at the end and when to end them early."""
+
+    rounds: int
+    epochs: int
+    last: int
+    patience: int
+
+
+PLANS = {
+    "quick": Plan(rounds=8, epochs=4, last=60, patience=20),
+    "normal": Plan(rounds=12, epochs=15, last=250, patience=60),
+    "thorough": Plan(rounds=20, epochs=30, last=600, patience=150),
+}
+
+
+class Built(Protocol):
+    """A firmware as it was built."""
+
+    @property
+    def qgraph(self) -> QGraph:
+        """The integer net in it."""
+        ...
+
+    @property
+    def flash_bytes(self) -> int:
+        """Image and persistent data."""
+        ...
+
+    @property
+    def ram_bytes(self) -> int:
+        """Variables and the estimated stack."""
+        ...
+
+
+B = TypeVar("B", bound=Built)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compressed(Generic[B]):
+    """The net that met the budget, its firmware, what each round gave, and what should be known of the validation."""
+
+    graph: Graph
+    built: B
+    rounds: tuple[CompressionRound, ...]
+    notes: tuple[str, ...]
+
+
+def compress(
+    graph: Graph,
+    dataset: Dataset,
+    budget: Budget,
+    *,
+    attempt: Callable[[Graph], B],
+    estimator: Estimator,
+    seed: int,
+    show: Callable[[str, float], None],
+) -> Compressed[B]:
+    """The smallest change found that brings the firmware within the budget and keeps the accuracy on validation data.
+
+    `attempt` quantizes and builds. Raises CompressionError when the budget is below what the net takes with one channel
+    in every layer, or when it cannot be met within the drop; DataError for labels of one class.
+    """
+    classes = np.unique(dataset.train.y)
+    if len(classes) < 2:
+        raise DataError(
+            f"y_train: expected labels of at least two classes to train with, found class {int(classes[0])} alone; "
+            "give data of every class, or compile without --flash and --ram"
+        )
+    with one_thread():
+        return _Search(graph, dataset, budget, attempt, estimator, seed, show).run()
+
+
+class _Search(Generic[B]):
+    """The state of one search: the net as it is now, and what was learned on the way."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        dataset: Dataset,
+        budget: Budget,
+        attempt: Callable[[Graph], B],
+        estimator: Estimator,
+        seed: int,
+        show: Callable[[str, float], None],
+    ) -> None:
+        self.graph, self.dataset, self.budget, self.attempt = graph, dataset, budget, attempt
+        self.estimator, self.seed, self.show = estimator, seed, show
+        self.head: Head = find_head(graph)
+        self.lesson: Lesson = make_lesson(graph, self.head, dataset.train)
+        self.validation: Lesson = make_lesson(graph, self.head, dataset.val)
+        self.before: Array = right_answers(graph, self.head, self.validation)
+        self.threshold = decision_point(graph)
+        self.rounds: list[CompressionRound] = []
+        board = estimator.board  # a net must fit its board too, whatever the budget leaves open
+        self.flash_limit = min(budget.flash_bytes or board.nv_bytes, board.nv_bytes)
+        self.ram_limit = min(budget.ram_bytes or board.sram_bytes, board.sram_bytes)
+        self.plan = PLANS[budget.effort]
+        self.work = float(self.plan.rounds * self.plan.epochs + self.plan.last + 4 * BUILD_EPOCHS)
+        self.done = 0.0
+
+    def run(self) -> Compressed[B]:
+        """See `compress`."""
+        built = self._build_or_none("the net as it is")
+        if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
+            return self._result(built)
+        self._check_floor(built)
+        start = self.estimator.need(self.graph)
+        for number in range(1, self.plan.rounds + 1):
+            step = f"compress: round {number} of {self.plan.rounds}"
+            share = number / self.plan.rounds
+            fixed = self.estimator
+            flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
+            ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
+            if self._shrink(step, flash, ram):
+                self._train(step, self.plan.epochs, number)
+                self._record(None)
+        self._meet("compress: check")
+        self._train("compress: retraining", self.plan.last, self.plan.rounds + 1, self.plan.patience)
+        built = self._meet("compress: build")
+        if not self._kept(built):
+            raise self._failure(built)
+        return self._result(built)
+
+    def _result(self, built: B) -> Compressed[B]:
+        return Compressed(graph=self.graph, built=built, rounds=tuple(self.rounds), notes=self._notes(built))
+
+    # --- steps --------------------------------------------------------------------------------------------------------
+
+    def _shrink(self, step: str, flash: float, ram: float) -> bool:
+        """Remove what brings the estimate to so many bytes; False when nothing has to go, or nothing can."""
+        channels = find_channels(self.graph)
+        self.show(f"{step}, scores", self._share())
+        scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
+        removed = allocate(self.graph, channels, scores, self.estimator, flash=flash, ram=ram)
+        if removed:
+            self.graph = remove(self.graph, channels, removed)
+        return bool(removed)
+
+    def _train(self, step: str, epochs: int, number: int, patience: int | None = None) -> None:
+        start = self.done
+
+        def show(done: int) -> None:
+            self.done = start + done
+            self.show(f"{step}, epoch {done} of {epochs}", self._share())
+
+        self.graph = retrain(
+            self.graph, self.head, self.lesson, self.validation,
+            epochs=epochs, seed=self.seed + number, show=show, patience=patience,
+        )  # fmt: skip
+        self.done = start + epochs
+
+    def _build_or_none(self, step: str) -> B | None:
+        """Build the net as it is now and learn from its bytes; None where it does not fit the board."""
+        self.show(f"compress: build, {step}", self._share())
+        try:
+            built = self.attempt(self.graph)
+        except DoesNotFitError:
+            return None
+        finally:
+            self.done += BUILD_EPOCHS
+        self._learn(built, self.graph)
+        self._record(built)
+        return built
+
+    def _learn(self, built: B, graph: Graph) -> None:
+        need = self.estimator.need(graph)
+        self.estimator = replace(
+            self.estimator,
+            flash_offset=self.estimator.flash_offset + built.flash_bytes - need.flash,
+            ram_offset=self.estimator.ram_offset + built.ram_bytes - need.ram,
+        )
+
+    def _meet(self, step: str) -> B:
+        """Build, and remove more while the real bytes exceed the budget."""
+        tighter = 0
+        for number in range(CORRECTIONS):
+            built = self._build_or_none(step)
+            if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
+                return built
+            tighter += 0 if built is not None else max(256, 64 * number)
+            if not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
+                break
+            self._train(step, self.plan.epochs, self.plan.rounds + 2 + number)
+        raise CompressionError(
+            f"the budget {self.budget.words()} is not met by any firmware that was built\n{self._table()}\n"
+            "raise the budget a little",
+            self._details(),
+        )
+
+    def _check_floor(self, built: B | None) -> None:
+        """Raise CompressionError for a budget that no number of channels meets."""
+        channels = find_channels(self.graph)
+        least = remove(self.graph, channels, channels.floor())
+        need = self.estimator.need(least)
+        if built is not None and not self.budget.misses(need.flash, need.ram):
+            return
+        self.show("compress: build, the least net", self._share())
+        smallest = self.attempt(least)
+        self._learn(smallest, least)
+        if self.budget.misses(smallest.flash_bytes, smallest.ram_bytes):
+            raise CompressionError(
+                f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
+                f"can be removed: flash {smallest.flash_bytes:,} B, RAM {smallest.ram_bytes:,} B; raise the budget, or "
+                "start from a net with fewer layers",
+                {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
+            )
+
+    # --- accuracy and words -------------------------------------------------------------------------------------------
+
+    def _after(self, built: B) -> Array:
+        part = self.dataset.val
+        return np.asarray(quantized_predictions(built.qgraph, part.x, self.threshold) == part.y)
+
+    def _drop_points(self, built: B) -> float:
+        return 100 * float(self.before.mean() - self._after(built).mean())
+
+    def _kept(self, built: B) -> bool:
+        return self._drop_points(built) <= self.budget.max_drop_points + 1e-9
+
+    def _record(self, built: B | None) -> None:
+        need = self.estimator.need(self.graph)
+        right = right_answers(self.graph, self.head, self.validation) if built is None else self._after(built)
+        self.rounds.append(
+            CompressionRound(
+                flash=need.flash if built is None else built.flash_bytes,
+                ram=need.ram if built is None else built.ram_bytes,
+                cycles=need.cycles,
+                validation=float(right.mean()),
+                built=built is not None,
+            )
+        )
+
+    def _notes(self, built: B) -> tuple[str, ...]:
+        """Whether the validation part is large enough to tell the drop."""
+        low, high = drop_interval(self.before, self._after(built))
+        points = self._drop_points(built)
+        if 100 * high <= self.budget.max_drop_points:
+            return ()
+        return (
+            f"{len(self.before):,} validation samples are too few to be certain of --max-drop "
+            f"{self.budget.max_drop_points:g}: they show a drop of {points:.2f} points, "
+            f"with 95% certainty one of {100 * low:.2f} to {100 * high:.2f}",
+        )
+
+    def _failure(self, built: B) -> CompressionError:
+        low, high = (100 * limit for limit in drop_interval(self.before, self._after(built)))
+        return CompressionError(
+            f"the budget {self.budget.words()} costs {self._drop_points(built):.2f} points of accuracy on "
+            f"{len(self.before):,} validation samples (95% interval {low:.2f} to {high:.2f}), more than --max-drop "
+            f"{self.budget.max_drop_points:g}\n{self._table()}\n"
+            "raise --flash or --ram, or --max-drop; or give the search more time with --effort normal or thorough",
+            self._details(),
+        )
+
+    def _table(self) -> str:
+        return front_table(self.rounds, float(self.before.mean()))
+
+    def _details(self) -> dict[str, object]:
+        return {"front": [asdict(found) for found in self.rounds], "accuracy_before": float(self.before.mean())}
+
+    def _share(self) -> float:
+        return min(1.0, self.done / self.work)
+
+
+def _toward(start: int, limit: int, fixed: int, share: float) -> float:
+    """Bytes between what there is and the limit: what is not `fixed` shrinks by the same factor in every round."""
+    if start <= limit or limit <= fixed:
+        return float(limit)
+    ratio: float = (limit - fixed) / (start - fixed)
+    return float(fixed + (start - fixed) * ratio**share)
+
+
+def front_table(rounds: Sequence[CompressionRound], before: float) -> str:
+    """The front that was found as text, a line for each round."""
+    rows = [
+        f"  {row.flash:>10,} {row.ram:>8,} {row.cycles:>13,} {row.validation:>10.2%}  "
+        f"{'built, integer' if row.built else 'estimated, float'}"
+        for row in rounds
+    ]
+    head = f"  {'flash B':>10} {'RAM B':>8} {'cycles':>13} {'validation':>10}  (float net before: {before:.2%})"
+    return "\n".join([head, *rows])

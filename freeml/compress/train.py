@@ -1,0 +1,254 @@
+"""Retraining with distillation, and how much each unit of channels matters. One thread, one seed, one result."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import cos, pi
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from freeml.compress.channels import Channels
+from freeml.compress.head import Head
+from freeml.compress.twin import Twin
+from freeml.data import Part
+from freeml.ir.graph import Graph
+from freeml.ir.types import Array
+from freeml.ops.conv import Conv
+from freeml.ops.dense import Dense
+
+BATCH = 64
+LARGEST_EPOCH = 8192
+"""Samples of an epoch at most."""
+
+CHUNK = 256
+TEMPERATURE = 3.0
+DISTILLED = 0.9
+"""Weight of the original net's answers in the loss; the labels have the rest."""
+
+STEP = 0.02
+"""Largest step of a parameter, relative to the size of its channel's weights or of its layer's output."""
+
+BETAS = (0.9, 0.99)
+SCORED_SAMPLES = 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lesson:
+    """What nets are trained towards: samples (n, *input shape), their classes, and the original net's answers.
+
+    `answers` are its logits (n, classes); `others` its further real outputs by name, (n, *shape); `original` computes
+    both for any input.
+    """
+
+    original: Twin
+    x: Tensor
+    y: Tensor
+    answers: Tensor
+    others: dict[str, Tensor]
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Sums in one order, whatever the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def make_lesson(graph: Graph, head: Head, part: Part) -> Lesson:
+    """The original net's answers on a part of the data."""
+    x = torch.from_numpy(part.x.reshape(len(part), *graph.types[graph.inputs[0]].shape))
+    further = [name for name in graph.outputs[1:] if graph.types[name].dtype == "float32"]
+    twin, answers = Twin(graph), []
+    others: dict[str, list[Tensor]] = {name: [] for name in further}
+    with torch.no_grad():
+        for chunk in torch.split(x, CHUNK):
+            values = twin({graph.inputs[0]: chunk})
+            answers.append(head.logits(values))
+            for name in further:
+                others[name].append(values[name])
+    return Lesson(
+        original=twin, x=x, y=torch.from_numpy(part.y), answers=torch.cat(answers),
+        others={name: torch.cat(parts) for name, parts in others.items()},
+    )  # fmt: skip
+
+
+def right_answers(graph: Graph, head: Head, lesson: Lesson) -> Array:
+    """Which samples the float net answers right, (n,) bool."""
+    twin, found = Twin(graph), []
+    with torch.no_grad():
+        for x, y in zip(torch.split(lesson.x, CHUNK), torch.split(lesson.y, CHUNK), strict=True):
+            found.append(head.logits(twin({graph.inputs[0]: x})).argmax(dim=1) == y)
+    return np.asarray(torch.cat(found).numpy(), dtype=bool)
+
+
+def _distance(logits: Tensor, answers: Tensor) -> Tensor:
+    """From the original net's softened answers."""
+    soft, aim = torch.log_softmax(logits / TEMPERATURE, dim=1), torch.softmax(answers / TEMPERATURE, dim=1)
+    return TEMPERATURE**2 * functional.kl_div(soft, aim, reduction="batchmean")
+
+
+def _mixed_loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor, chance: np.random.Generator) -> Tensor:
+    """On samples between two of the data, where only the original net knows an answer."""
+    share = torch.from_numpy(chance.random((len(rows), *(1,) * (lesson.x.ndim - 1)), dtype=np.float32))
+    one = lesson.x[rows]
+    x = {twin.graph.inputs[0]: one + share * (one.flip(0) - one)}
+    with torch.no_grad():
+        answers = head.logits(lesson.original(x))
+    return _distance(head.logits(twin(x)), answers)
+
+
+def _loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor) -> Tensor:
+    values = twin({twin.graph.inputs[0]: lesson.x[rows]})
+    logits = head.logits(values)
+    soft = _distance(logits, lesson.answers[rows])
+    loss = DISTILLED * soft + (1 - DISTILLED) * functional.cross_entropy(logits, lesson.y[rows])
+    for name, whole in lesson.others.items():
+        loss = loss + functional.mse_loss(values[name], whole[rows]) / whole.square().mean().clamp_min(1e-12)
+    return loss
+
+
+def _validation_loss(twin: Twin, head: Head, validation: Lesson) -> float:
+    with torch.no_grad():
+        chunks = torch.split(torch.arange(len(validation)), CHUNK)
+        return sum(float(_loss(twin, head, validation, rows)) * len(rows) for rows in chunks) / len(validation)
+
+
+def retrain(
+    graph: Graph,
+    head: Head,
+    lesson: Lesson,
+    validation: Lesson,
+    *,
+    epochs: int,
+    seed: int,
+    show: Callable[[int], None],
+    patience: int | None = None,
+) -> Graph:
+    """The net of the epoch with the least loss on validation data, the start included.
+
+    The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
+    that was hardly trained.
+    Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
+    Stops after `patience` epochs without a better one. `show` is told how many epochs are done.
+    """
+    twin, chance = Twin(graph), np.random.default_rng(seed)
+    sizes = _sizes(twin, lesson.x[:CHUNK])
+    first = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
+    second = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
+    best, least, since = graph, _validation_loss(twin, head, validation), 0
+    rows = min(len(lesson), LARGEST_EPOCH)
+    batches = -(-rows // BATCH)
+    done = 0
+    for epoch in range(epochs):
+        order = torch.from_numpy(chance.permutation(len(lesson))[:rows])
+        for batch in torch.split(order, BATCH):
+            step = STEP * 0.5 * (1 + cos(pi * done / (epochs * batches)))
+            done += 1
+            if done % 2:
+                _loss(twin, head, lesson, batch).backward()  # type: ignore[no-untyped-call]
+            else:
+                _mixed_loss(twin, head, lesson, batch, chance).backward()  # type: ignore[no-untyped-call]
+            _descend(twin, sizes, first, second, step, done)
+        loss = _validation_loss(twin, head, validation)
+        since += 1
+        if loss < least:
+            best, least, since = twin.to_graph(), loss, 0
+        show(epoch + 1)
+        if patience is not None and since >= patience:
+            break
+    return best
+
+
+def _sizes(twin: Twin, x: Tensor) -> dict[str, Tensor]:
+    """What a step of each parameter is measured in: weights by the output channel they belong to, biases by the
+    layer's output; each at least a tenth of the layer's."""
+    with torch.no_grad():
+        values = twin({twin.graph.inputs[0]: x})
+        sizes: dict[str, Tensor] = {}
+        for stage in twin.graph.stages():
+            if not isinstance(stage.op, (Conv, Dense)):
+                continue
+            channel = 1 if isinstance(stage.op, Conv) else -1
+            for index, name in enumerate(stage.inputs[1:]):
+                if name not in twin.parameters:
+                    continue
+                tensor = twin.parameters[name]
+                if index == 1:
+                    sizes[name] = values[stage.outputs[0]].square().mean().sqrt().clamp_min(1e-6)
+                    continue
+                axes = [axis for axis in range(tensor.ndim) if axis != channel % tensor.ndim]
+                size = tensor.square().mean().sqrt().clamp_min(1e-6)
+                sizes[name] = torch.maximum(tensor.square().mean(dim=axes, keepdim=True).sqrt(), 0.1 * size)
+    return sizes
+
+
+def _descend(
+    twin: Twin, sizes: dict[str, Tensor], first: dict[str, Tensor], second: dict[str, Tensor], step: float, count: int
+) -> None:
+    """One step of Adam (D. P. Kingma and J. Ba, 2015) in units of `sizes`."""
+    with torch.no_grad():
+        for name, tensor in twin.parameters.items():
+            if tensor.grad is None:
+                continue
+            grad = tensor.grad * sizes[name]
+            first[name].lerp_(grad, 1 - BETAS[0])
+            second[name].lerp_(grad.square(), 1 - BETAS[1])
+            mean, power = first[name] / (1 - BETAS[0] ** count), second[name] / (1 - BETAS[1] ** count)
+            tensor.sub_(step * sizes[name] * mean / (power.sqrt() + 1e-8))
+            tensor.grad = None
+
+
+def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, seed: int) -> dict[int, float]:
+    """What removing each unit is expected to cost: half the mean square of the loss's slope along the unit's gates.
+
+    The Fisher form of a Taylor score (L. Theis et al., 2018): a gate multiplies the channel wherever a convolution or
+    dense layer reads it, and the loss is the net's own log likelihood of a class drawn from its softened answer, whose
+    curvature is that of the distillation.
+    """
+    twin, chance = Twin(graph), np.random.default_rng(seed)
+    readers = {
+        stage.outputs[0]: channels.labels[stage.inputs[0]]
+        for stage in graph.stages()
+        if stage.inputs[0] in channels.labels and _reads(stage.op)
+    }
+    scores = dict.fromkeys(channels.units, 0.0)
+    if not readers:
+        return scores
+    column = {unit: index for index, unit in enumerate(channels.units)}
+    rows = torch.from_numpy(chance.permutation(len(lesson))[:SCORED_SAMPLES])
+    total = torch.zeros(len(column), dtype=torch.float64)
+    for batch in torch.split(rows, CHUNK):
+        gates: dict[str, Tensor] = {}
+        for name, found in readers.items():
+            source = next(s.inputs[0] for s in graph.stages() if s.outputs[0] == name)
+            shape = [1] * len(graph.types[source].shape)
+            shape[found.axis] = len(found.ids)
+            gates[name] = torch.ones((len(batch), *shape), requires_grad=True)
+        logits = head.logits(twin({graph.inputs[0]: lesson.x[batch]}, gates)) / TEMPERATURE
+        draws = torch.from_numpy(chance.random((len(batch), 1)))
+        shares = torch.softmax(logits.detach().double(), dim=1).cumsum(dim=1)
+        drawn = (shares < draws).sum(dim=1).clamp_max(logits.shape[1] - 1)
+        slopes = torch.autograd.grad(functional.cross_entropy(logits, drawn, reduction="sum"), list(gates.values()))
+        by_unit = torch.zeros((len(batch), len(column)), dtype=torch.float64)
+        for found, slope in zip(readers.values(), slopes, strict=True):
+            places = np.flatnonzero(found.ids)
+            columns = torch.tensor([column[int(found.ids[i])] for i in places])
+            by_unit.index_add_(1, columns, slope.flatten(1)[:, torch.from_numpy(places)].double())
+        total += by_unit.square().sum(dim=0)
+    return {unit: float(total[index]) / (2 * len(rows)) for unit, index in column.items()}
+
+
+def _reads(op: object) -> bool:
+    return isinstance(op, Dense) or (isinstance(op, Conv) and op.group == 1)

@@ -1,0 +1,201 @@
+"""Whole compiles with a budget, on nets small enough to train in seconds."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blobs import arrays, save_model
+from freeml.artifact import Artifact
+from freeml.compress.budget import Budget
+from freeml.errors import CompressionError, DataError, FreemlError
+from freeml.pipeline import Options, compile_model
+
+
+def compiled(path: Path, budget: Budget | None, data: dict[str, np.ndarray] | None = None, **more: object) -> Artifact:
+    options = Options(budget=budget, **more)  # type: ignore[arg-type]
+    return compile_model(path, options=options, data=arrays() if data is None else data)
+
+
+def flash(artifact: Artifact) -> int:
+    return int(artifact.report["bytes"]["flash"] + artifact.report["bytes"]["nv"])
+
+
+def quarter(plain: Artifact) -> Budget:
+    sizes = plain.report["bytes"]
+    return Budget(flash_bytes=flash(plain) - 3 * sizes["weights"] // 4, ram_bytes=sizes["sram"] - 16)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("blobs") / "blobs.onnx")
+
+
+@pytest.fixture(scope="module")
+def plain(model: Path) -> Artifact:
+    return compiled(model, None)
+
+
+@pytest.fixture(scope="module")
+def half(model: Path, plain: Artifact) -> Artifact:
+    """Compressed to a quarter of its weights and less RAM."""
+    return compiled(model, quarter(plain))
+
+
+def test_the_budget_is_met_in_the_image(half: Artifact, plain: Artifact) -> None:
+    report = half.report
+    assert flash(half) <= flash(plain) - 3 * plain.report["bytes"]["weights"] // 4
+    assert report["bytes"]["sram"] <= plain.report["bytes"]["sram"] - 16
+    assert report["params"] < plain.report["params"] / 2
+    found = report["compression"]
+    assert found["method"] == "joint"
+    assert found["bytes_before"] == 4 * plain.report["params"]
+    assert found["bytes_after"] == report["bytes"]["weights"]
+    assert found["ratio"] == pytest.approx(found["bytes_before"] / found["bytes_after"])
+    assert found["accuracy_before"] == plain.report["accuracy"]["float"]
+    assert found["accuracy_after"] == report["accuracy"]["quantized"]
+    assert found["drop"] == pytest.approx(found["accuracy_before"] - found["accuracy_after"])
+    assert found["interval"][0] <= found["drop"] <= found["interval"][1]
+    assert found["accuracy_before"] > 0.9, "a net worth compressing"
+    assert found["drop"] <= 0.05
+    first, *_, last = found["rounds"]
+    assert first["built"]
+    assert last["built"]
+    assert last["flash"] == flash(half)
+    assert 100 * (first["validation"] - last["validation"]) <= 2.0
+
+
+def test_the_c_of_the_smaller_net_is_exact(half: Artifact) -> None:
+    x = arrays()["x_test"][:20]
+    reference, host = half.reference(x, intermediates=True), half.host(x, intermediates=True)
+    for name, values in host.integers.items():
+        np.testing.assert_array_equal(values, reference.integers[name])
+
+
+def test_same_input_same_bytes(model: Path, half: Artifact, plain: Artifact) -> None:
+    """The whole artifact, byte for byte."""
+    assert compiled(model, quarter(plain)).files == half.files
+
+
+def test_a_budget_that_is_met_already_changes_nothing(model: Path, plain: Artifact) -> None:
+    found = compiled(model, Budget(flash_bytes=flash(plain)))
+    assert found.files["model.graph.json"] == plain.files["model.graph.json"]
+    assert len(found.report["compression"]["rounds"]) == 1
+    assert plain.report["compression"] is None
+
+
+@pytest.mark.nightly
+def test_ram(model: Path) -> None:
+    """On the Apollo4 activations are in SRAM: fewer channels, a smaller arena."""
+    before = compiled(model, None, target="apollo4").report["bytes"]["sram"]
+    after = compiled(model, Budget(ram_bytes=before - 150), target="apollo4").report["bytes"]["sram"]
+    assert after <= before - 150
+
+
+def test_below_what_no_channel_helps(model: Path) -> None:
+    with pytest.raises(
+        CompressionError, match=r"--flash 1,024 B is below what this net takes with one channel"
+    ) as caught:
+        compiled(model, Budget(flash_bytes=1024))
+    irreducible = caught.value.details["irreducible"]
+    assert isinstance(irreducible, dict)
+    assert f"{irreducible['flash']:,} B" in str(caught.value)
+    assert irreducible["flash"] > 1024
+
+
+def test_the_front_is_shown_when_accuracy_is_lost(model: Path) -> None:
+    with pytest.raises(CompressionError) as below:
+        compiled(model, Budget(flash_bytes=1024))
+    least = below.value.details["irreducible"]["flash"]  # type: ignore[index]
+    with pytest.raises(
+        CompressionError, match=r"points of accuracy on 200 validation samples \(95% interval"
+    ) as caught:
+        compiled(model, Budget(flash_bytes=least + 60, max_drop_points=0.5))
+    assert "raise --flash or --ram, or --max-drop" in str(caught.value)
+    front = caught.value.details["front"]
+    assert isinstance(front, list)
+    assert len(front) > 3
+    assert f"{front[-1]['flash']:,}" in str(caught.value)
+    assert front[-1]["flash"] <= least + 60
+    assert front[-1]["validation"] < front[0]["validation"]
+
+
+def test_a_validation_part_that_cannot_tell(model: Path, plain: Artifact) -> None:
+    data = arrays()
+    data["x_val"], data["y_val"] = data["x_val"][:20], data["y_val"][:20]
+    notes = compiled(model, Budget(flash_bytes=flash(plain)), data).report["notes"]
+    assert any("20 validation samples are too few to be certain of --max-drop 1" in note for note in notes)
+
+
+def test_no_data(model: Path) -> None:
+    with pytest.raises(
+        FreemlError, match="--flash 9,000 B: expected labelled data to retrain the net with, found none"
+    ):
+        compile_model(model, options=Options(budget=Budget(flash_bytes=9000)))
+
+
+def test_one_class(model: Path) -> None:
+    data = arrays()
+    data["y_train"] = np.full_like(data["y_train"], 2)
+    with pytest.raises(DataError, match="at least two classes to train with, found class 2 alone"):
+        compiled(model, Budget(flash_bytes=9000), data)
+
+
+WITHOUT_TORCH = """
+import sys
+sys.modules["torch"] = None
+from freeml.cli import main
+main(sys.argv[1:])
+"""
+
+
+def test_without_torch(model: Path, tmp_path: Path) -> None:
+    np.savez(tmp_path / "d.npz", **arrays())
+    arguments = [
+        "compile",
+        str(model),
+        "--data",
+        str(tmp_path / "d.npz"),
+        "--flash",
+        "8KB",
+        "--out",
+        str(tmp_path / "o"),
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_TORCH, *arguments], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "pip install 'freeml[train]'" in done.stderr
+    assert not (tmp_path / "o").exists()
+
+
+@pytest.mark.nightly
+@settings(max_examples=15)
+@given(
+    st.integers(3, 14), st.integers(4, 30), st.integers(0, 9), st.floats(0.1, 0.95),
+    st.sampled_from(("", "Softmax", "LogSoftmax", "ArgMax")), st.sampled_from(("msp430", "apollo4")),
+)  # fmt: skip
+def test_budgets_are_hard(
+    tmp_path_factory: pytest.TempPathFactory,
+    channels: int, hidden: int, seed: int, share: float, end: str, target: str,
+) -> None:  # fmt: skip
+    """Random nets and budgets: the image meets the budget, or the compile fails with figures."""
+    folder = tmp_path_factory.mktemp("hard")
+    path = save_model(folder / "net.onnx", channels, hidden, seed=seed, end=end)
+    data, whole = arrays(train=150), compiled(path, None, target=target)
+    limit = round(flash(whole) - share * whole.report["bytes"]["weights"])
+    ram = round(whole.report["bytes"]["sram"] * (1 - 0.2 * share))
+    try:
+        found = compiled(path, Budget(flash_bytes=limit, ram_bytes=ram, max_drop_points=30.0), data, target=target)
+    except CompressionError as error:
+        assert set(error.details) & {"front", "irreducible"}
+    else:
+        assert flash(found) <= limit
+        assert found.report["bytes"]["sram"] <= ram
+        assert found.report["compression"]["rounds"][-1]["flash"] == flash(found)
