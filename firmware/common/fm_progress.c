@@ -66,9 +66,40 @@ static uint32_t mixed(uint32_t x)
     return x ^ (x >> 16);
 }
 
+/* The x that mixed takes to this; the factors are the inverses of mixed's modulo 2^32. */
+static uint32_t unmixed(uint32_t x)
+{
+    x ^= x >> 16;
+    x *= UINT32_C(0x7ED1B41D);
+    x ^= (x >> 13) ^ (x >> 26);
+    x *= UINT32_C(0xA5CB9243);
+    return x ^ (x >> 16);
+}
+
+static uint32_t seed_of(uint32_t identity, uint32_t sequence)
+{
+    return mixed(mixed(identity) ^ sequence);
+}
+
 static uint32_t check_of(uint32_t identity, uint32_t sequence, uint32_t word)
 {
-    return mixed(mixed(mixed(identity) ^ sequence) ^ word);
+    return mixed(seed_of(identity, sequence) ^ word);
+}
+
+/* A bit for each record's place: whether the check that lies there would be right, with some word, for the number that
+ * the place gets next. That is what a store left that was cut, and parts of another store under this number might
+ * complete a record that was never stored: the place is passed over once. */
+static unsigned begun;
+
+static void find_begun(void)
+{
+    begun = 0U;
+    for (uint32_t sequence = newest + 1U; sequence != newest + 1U + RECORDS; ++sequence) {
+        const uint32_t place = sequence % RECORDS;
+        if ((unmixed(records[place].check) ^ seed_of(owner, sequence)) <= UINT16_MAX) {
+            begun |= 1U << place;
+        }
+    }
 }
 
 uint16_t fm_progress_load(uint32_t identity)
@@ -90,12 +121,17 @@ uint16_t fm_progress_load(uint32_t identity)
             found = 1;
         }
     }
+    find_begun();
     return word;
 }
 
 void fm_progress_store(uint16_t word)
 {
-    const uint32_t sequence = newest + 1U;
+    uint32_t sequence = newest + 1U;
+    while ((begun >> (sequence % RECORDS) & 1U) != 0U) {
+        begun &= ~(1U << (sequence % RECORDS));
+        ++sequence;
+    }
     const record next = {owner, sequence, word, check_of(owner, sequence, word)};
 
     fm_nv_write((void *)(uintptr_t)&records[sequence % RECORDS], &next, sizeof next);

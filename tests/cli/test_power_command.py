@@ -24,9 +24,9 @@ def compile_with(compiled: Compiled, out: Path, *options: object) -> dict[str, o
 def test_a_smaller_budget_makes_more_regions(compiled: Compiled, tmp_path: Path) -> None:
     found = [
         compile_with(compiled, tmp_path / "out", "--capacitor", capacitor, "--v-on", 2.8, "--v-off", 2.0)
-        for capacitor in ("1mF", "20uF", "4uF")
+        for capacitor in ("1mF", "10uF", "4uF")
     ]
-    assert [power["capacitor_uf"] for power in found] == [1000, 20, 4]
+    assert [power["capacitor_uf"] for power in found] == [1000, 10, 4]
     assert found[0]["regions"] < found[1]["regions"] < found[2]["regions"]
     assert found[0]["boots_per_inference"] == 1 < found[2]["boots_per_inference"]
     for power in found:
@@ -94,7 +94,7 @@ def test_no_cut_makes_a_difference(compiled: Compiled, tmp_path: Path, on: str, 
     assert found.keys() >= RUN_KEYS
     assert (found["mode"], found["on"], found["failures"], found["replay"]) == (mode, on, 0, None)
     assert found["cuts"] > 0
-    assert found["boots_max"] >= 2
+    assert found["boots_max"] >= 1
 
 
 @pytest.mark.parametrize("on", ["host", "board"])
