@@ -7,12 +7,13 @@
 
 #if FM_NV_GRANULE <= 2
 
-/* A 16-bit store is atomic: the word is simply written. */
-FM_NV static volatile struct {
+/* A 16-bit store is atomic: the word is simply written. Flashing says that nobody owns it: whatever the arena holds
+ * then, and whoever wrote to it since this firmware was here last, no old inference goes on. */
+FM_NV_LOADED static volatile struct {
     uint16_t identity[2];
     uint16_t word;
     uint16_t unused;
-} kept;
+} kept = {.word = 0U};
 
 static void put(volatile uint16_t *place, uint16_t value)
 {
@@ -40,7 +41,8 @@ void fm_progress_store(uint16_t word)
 
 #else
 
-/* A granule that a power failure interrupts may hold anything: records go around, and the newest whole one counts. */
+/* A granule that a power failure interrupts may hold anything: records go around, and the newest whole one counts.
+ * Flashing sets all of them to nobody's: whatever the copy of the arena holds then, no old inference goes on. */
 #define RECORDS 8U
 
 typedef struct record {
@@ -52,7 +54,7 @@ typedef struct record {
 
 typedef char record_is_a_granule[sizeof(record) == FM_NV_GRANULE ? 1 : -1];
 
-FM_NV static volatile record records[RECORDS];
+FM_NV_LOADED static volatile record records[RECORDS] = {[0] = {.word = 0U}};
 static uint32_t owner;
 static uint32_t newest; /* sequence number of the newest record */
 
@@ -127,11 +129,14 @@ uint16_t fm_progress_load(uint32_t identity)
 
 void fm_progress_store(uint16_t word)
 {
-    uint32_t sequence = newest + 1U;
-    while ((begun >> (sequence % RECORDS) & 1U) != 0U) {
-        begun &= ~(1U << (sequence % RECORDS));
+    uint32_t sequence = newest;
+    unsigned taken;
+    do { /* never the place of the newest record, which stays until another one is whole */
         ++sequence;
-    }
+        const unsigned place = 1U << (sequence % RECORDS);
+        taken = (begun | 1U << (newest % RECORDS)) & place;
+        begun &= ~place;
+    } while (taken != 0U);
     const record next = {owner, sequence, word, check_of(owner, sequence, word)};
 
     fm_nv_write((void *)(uintptr_t)&records[sequence % RECORDS], &next, sizeof next);
