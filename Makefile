@@ -1,4 +1,4 @@
-# make demo      set up, then compile, build and verify the watch net: the tour in one command
+# make demo      set up, then compile and verify the watch net and cut its power everywhere: the tour in one command
 # make test      set up, then the tests
 # make setup     a virtual environment in .venv with everything pinned; needs Python 3.10 or newer with venv, nothing else
 # make lint      style, types and the layering of modules

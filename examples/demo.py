@@ -2,8 +2,8 @@
 
 Compiles the watch net, trained on seven shoulder exercises, for the MSP430 with its data; runs the emitted C over the
 whole test split on this machine; holds every byte against the integer reference, and the accuracy against that of
-onnxruntime, both of the float model and of the quantized one. Prints one table; the exit status is 1 when anything
-disagrees.
+onnxruntime, both of the float model and of the quantized one. Then the power of the simulated board is cut at every
+instruction of an inference. Prints one table; the exit status is 1 when anything disagrees.
 """
 
 from __future__ import annotations
@@ -18,10 +18,12 @@ from pathlib import Path
 from typing import Any
 
 from examples.data import DataError, ensure_npz
+from freeml import power
 from freeml.artifact import Artifact
 from freeml.commands.compile import share_before
 from freeml.errors import FreemlError
 from freeml.pipeline import Options, compile_model
+from freeml.power.result import PowerReport
 from freeml.report import terminal
 from freeml.verification import ORT_FLOAT, ORT_QUANTIZED, Verification, verify
 
@@ -38,8 +40,8 @@ AGREEMENT = 0.99
 """Share of samples on which onnxruntime must give the quantized net's class."""
 
 
-def run(target: str, out: Path) -> tuple[Artifact, Verification]:
-    """Compile and verify. Raises FreemlError and DataError."""
+def run(target: str, out: Path) -> tuple[Artifact, Verification, PowerReport]:
+    """Compile, verify, cut the power everywhere. Raises FreemlError and DataError."""
     data, _ = ensure_npz(NAME, DATA)
     with terminal.progress() as show:
         artifact = compile_model(
@@ -47,17 +49,23 @@ def run(target: str, out: Path) -> tuple[Artifact, Verification]:
             options=Options(target=target),
             data=data,
             output=out,
-            progress=lambda step: show(f"compile: {step}", share_before(step) / 2),
+            progress=lambda step: show(f"compile: {step}", share_before(step) * 0.4),
         )
         found = verify(
-            out, data=data, model=MODEL, progress=lambda step, share: show(f"verify: {step}", (1 + share) / 2)
+            out, data=data, model=MODEL, progress=lambda step, share: show(f"verify: {step}", 0.4 + 0.4 * share)
         )
-    return artifact, found
+        cuts = power.run(
+            out, mode="exhaustive", on="board",
+            progress=lambda step, share: show(f"power: {step}", 0.8 + 0.2 * share),
+        )  # fmt: skip
+    return artifact, found, cuts
 
 
-def disagreements(report: dict[str, Any], found: Verification) -> list[str]:
+def disagreements(report: dict[str, Any], found: Verification, cuts: PowerReport) -> list[str]:
     """What is not as it must be, in words; empty when all is well."""
     accuracy, problems = report["accuracy"], []
+    if cuts.failures:
+        problems.append(f"{cuts.failures:,} power cuts made a difference, replay={cuts.replay}: {cuts.reason}")
     problems += [
         f"the reference and the {executor}: {terminal.mismatch_text(mismatch)}"
         for executor, mismatches in found.first_mismatches.items()
@@ -84,9 +92,9 @@ def disagreements(report: dict[str, Any], found: Verification) -> list[str]:
     return problems
 
 
-def show(report: dict[str, Any], found: Verification, seconds: float) -> None:
+def show(report: dict[str, Any], found: Verification, cuts: PowerReport, seconds: float) -> None:
     """The one table."""
-    size, limits, accuracy = report["bytes"], report["limits"], report["accuracy"]
+    size, limits, accuracy, supply = report["bytes"], report["limits"], report["accuracy"], report["power"]
     ort = {name: terminal.percent(found.accuracy.get(name)) for name in (ORT_FLOAT, ORT_QUANTIZED)}
 
     def of(need: int, limit: int) -> str:
@@ -95,13 +103,17 @@ def show(report: dict[str, Any], found: Verification, seconds: float) -> None:
     rows = [
         ("accuracy, float", terminal.percent(accuracy["float"]), f"onnxruntime: {ort[ORT_FLOAT]}"),
         ("accuracy, int8", terminal.percent(accuracy["quantized"]), f"onnxruntime: {ort[ORT_QUANTIZED]}"),
-        ("mismatches, C against reference", f"{sum(m.count for m in found.first_mismatches['host']):,}",
+        ("mismatches, C on this machine", f"{sum(m.count for m in found.first_mismatches['host']):,}",
          f"{found.layers} layers, {found.bytes * found.samples:,} B compared"),
-        ("mismatches, board against reference", f"{sum(m.count for m in found.first_mismatches.get('board', ())):,}",
+        ("mismatches, simulated board", f"{sum(m.count for m in found.first_mismatches.get('board', ())):,}",
          f"{found.board_samples:,} samples"),
+        ("changed by a power cut", f"{cuts.failures:,}",
+         f"of {cuts.instructions or 0:,} instructions to cut at, in {cuts.cuts:,} images"),
+        ("boots per inference", f"{supply['boots_per_inference']:,}",
+         f"{supply['capacitor_uf']:g} uF, {supply['regions']:,} regions; {supply['min_capacitor_uf']:.2g} uF would do"),
         ("weights", f"{size['weights']:,} B", f"{report['params']:,} parameters"),
         ("RAM, stack included", f"{size['sram']:,} B", of(size["sram"], limits["sram"])),
-        ("NV: activations", f"{size['nv']:,} B", ""),
+        ("NV: activations, results", f"{size['nv']:,} B", ""),
         ("flash: the ELF's image", f"{size['flash']:,} B", ""),
         ("flash and NV", f"{size['flash'] + size['nv']:,} B", of(size["flash"] + size["nv"], limits["flash"])),
         ("multiply-accumulates", f"{report['macs']:,}", ""),
@@ -120,16 +132,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out = options.out or Path("build") / f"{NAME}-{options.target}"
     began = time.monotonic()
     try:
-        artifact, found = run(options.target, out)
+        artifact, found, cuts = run(options.target, out)
     except (FreemlError, DataError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     report = dict(artifact.report)
-    problems = disagreements(report, found)
+    problems = disagreements(report, found, cuts)
     if options.json:
-        print(json.dumps({"compile": report, "verify": asdict(found), "disagreements": problems}, indent=2))
+        print(
+            json.dumps(
+                {"compile": report, "verify": asdict(found), "power": cuts.as_dict(), "disagreements": problems},
+                indent=2,
+            )
+        )
     else:
-        show(report, found, time.monotonic() - began)
+        show(report, found, cuts, time.monotonic() - began)
         terminal.line(f"firmware in {out}; the board's image is {out / 'firmware.elf'}")
     for problem in problems:
         print(f"disagreement: {problem}", file=sys.stderr)

@@ -12,8 +12,11 @@ from freeml.artifact import REPORT, Artifact, load
 from freeml.errors import ArtifactError
 from freeml.fit import measure
 from freeml.pipeline import lower_planned
+from freeml.regions.cutting import RegionError
 from freeml.report.figures import Bytes, Limits
+from freeml.sim.board import simulator_missing
 from freeml.sim.image import read_image
+from freeml.sim.regions import measure_regions
 from freeml.targets import Board, ImageFormat
 from freeml.toolchains import Sizes, build_host, find_host
 from freeml.toolchains.formats import write_images
@@ -74,6 +77,7 @@ def build_firmware(folder: Path, toolchain: str | None = None) -> Firmware:
     with tempfile.TemporaryDirectory(prefix=".firmware-", dir=elf.parent) as staging:
         fresh = Path(staging) / FIRMWARE
         measured = measure(folder, fresh, program, board, toolchain, far=far, vectors=vectors)
+        _check_regions(artifact, fresh, measured.result.toolchain)
         made = write_programmer_images(fresh, board)
         for path in (fresh, *made.values()):
             path.replace(elf.with_name(path.name))
@@ -88,6 +92,32 @@ def build_firmware(folder: Path, toolchain: str | None = None) -> Firmware:
         fits=True,
         seconds=round(measured.result.seconds, 2),
     )
+
+
+def _check_regions(artifact: Artifact, elf: Path, toolchain: str) -> None:
+    """Raise RegionError when a region that another compiler built costs more than a boot pays for: regions were chosen
+    for the one that the model was compiled with. Firmwares that ignore their budget (--regions) are left alone."""
+    report, board = artifact.report, artifact.board
+    power = report.get("power")
+    if toolchain == report["toolchain"] or power is None or not power["measured"] or simulator_missing(board):
+        return
+    energy_nj = None if power["budget_uj"] is None else 1e3 * power["budget_uj"]
+    kept = power["largest_region_cycles"] + power["boot_cycles"] <= power["budget_cycles"]
+    if energy_nj is not None:
+        kept = 1e3 * power["largest_region_uj"] <= energy_nj
+    if not kept:
+        return
+    found = measure_regions(artifact.graph, board, elf, sum(layer["regions"] for layer in power["layers"]))
+    if energy_nj is None:
+        need, limit, unit = found.regions[found.longest].cycles + found.boot.cycles, power["budget_cycles"], "cycles"
+    else:
+        need, limit, unit = found.regions[found.largest].energy_nj + found.boot.energy_nj, energy_nj, "nJ"
+    if need > limit:
+        raise RegionError(
+            f"the regions were chosen for {report['toolchain']}: built by {toolchain}, the largest with the boot "
+            f"before it takes {need:,.0f} {unit}, and a boot pays for {limit:,.0f}; compile the model with --toolchain "
+            f"{toolchain}"
+        )
 
 
 def write_programmer_images(elf: Path, board: Board) -> dict[ImageFormat, Path]:

@@ -42,7 +42,7 @@ Granularity = Literal["budget", "layer", "element"]
 """Where a firmware commits: as the budget asks, or, for comparison, after every layer or every output element."""
 
 GRANULARITIES: tuple[Granularity, ...] = ("budget", "layer", "element")
-ATTEMPTS = 4
+ATTEMPTS = 5
 VALUES_MOVE = 1.03
 """What other inputs may cost more than the one that was measured."""
 
@@ -103,6 +103,8 @@ def build_intermittent(
             raise _with_capacitor(error, supply, board) from error
         found = None if simulator_missing(board) else _measured(built, graph, board)
         if found is not None:
+            if granularity == "budget":
+                _check_capture(found, board, supply)
             costs = _learn(built.program, _layer_works(built.program, costs, prices, work, board), costs, found)
             if granularity == "budget" and not costs.one_charge and _all_in_one_charge(found, board, supply):
                 costs = replace(costs, one_charge=True)
@@ -178,24 +180,41 @@ def _learn(program: CProgram, planned: Mapping[str, LayerWork], costs: _Costs, f
         parts = [cost.cycles for cost in found.regions[start : start + layer.split.regions]]
         start += layer.split.regions
         # The largest region decides: units need not all cost the same.
-        ratio = (max(parts) - costs.commit) / planned[layer.name].region(layer.split, layer)
+        ratio = (max(parts) - costs.commit) / max(1.0, planned[layer.name].region(layer.split, layer))
         factors[layer.name] = costs.factors.get(layer.name, 1.0) * max(1.0, ratio)
     return _Costs(factors, found.boot.cycles, costs.commit, costs.one_charge)
 
 
 def _fits(found: RegionCosts, board: Board, supply: Supply) -> bool:
-    """Whether a boot pays for itself and the largest region."""
+    """Whether a boot pays for itself and any region."""
     energy = supply.nanojoules
-    largest = found.regions[found.largest]
     if energy is None:
-        return largest.cycles + found.boot.cycles <= supply.budget_cycles(board)
-    return largest.energy_nj + found.boot.energy_nj <= energy
+        return found.regions[found.longest].cycles + found.boot.cycles <= supply.budget_cycles(board)
+    return found.regions[found.largest].energy_nj + found.boot.energy_nj <= energy
+
+
+def _check_capture(found: RegionCosts, board: Board, supply: Supply) -> None:
+    """Raise RegionError when a boot does not pay for the capture of an input."""
+    energy = supply.nanojoules
+    enough = (
+        supply.budget_cycles(board) >= found.capture.cycles if energy is None else energy >= found.capture.energy_nj
+    )
+    if not enough:
+        needed = found.capture.cycles
+        if energy is not None:
+            needed = max(needed, found.capture.energy_nj / board.energy.nj_per_cycle_planned)
+        error = RegionError(
+            "the capture of the input: the self-test program takes "
+            f"{found.capture.cycles:,.0f} cycles from reset to the commit of its input, more than a boot pays for",
+            layer="input", needed_cycles=needed,
+        )  # fmt: skip
+        raise _with_capacitor(error, supply, board)
 
 
 def _all_in_one_charge(found: RegionCosts, board: Board, supply: Supply) -> bool:
     """Whether a boot pays for a whole inference, and a little more: values move a few branches."""
-    cycles = found.boot.cycles + sum(region.cycles for region in found.regions)
-    energy_nj = found.boot.energy_nj + sum(region.energy_nj for region in found.regions)
+    cycles = found.capture.cycles + sum(region.cycles for region in found.regions)
+    energy_nj = found.capture.energy_nj + sum(region.energy_nj for region in found.regions)
     energy = supply.nanojoules
     share = cycles / supply.budget_cycles(board) if energy is None else energy_nj / energy
     return share * VALUES_MOVE <= 1.0
@@ -203,6 +222,8 @@ def _all_in_one_charge(found: RegionCosts, board: Board, supply: Supply) -> bool
 
 def _with_capacitor(error: RegionError, supply: Supply, board: Board) -> RegionError:
     """The same error, which says what would do."""
+    if not error.needed_cycles:
+        return error
     needed = error.needed_cycles * HEADROOM
     if supply.nanojoules is None:
         way_out = f"allow --budget-cycles {ceil(needed)}"
@@ -211,7 +232,9 @@ def _with_capacitor(error: RegionError, supply: Supply, board: Board) -> RegionE
     else:
         way_out = f"it takes a capacitor of {_up(supply.microfarads_for(needed, board))} uF between these voltages"
     return RegionError(
-        f"{error} ({supply.words()}); {way_out}, or make the layer smaller", layer=error.layer, needed_cycles=needed
+        f"{error} ({supply.words()}); {way_out}, or make the {'input' if error.layer == 'input' else 'layer'} smaller",
+        layer=error.layer,
+        needed_cycles=needed,
     )
 
 
@@ -247,16 +270,22 @@ def _report(
         found = RegionCosts(
             regions=regions,
             boot=Cost(cycles=costs.boot, energy_nj=costs.boot * board.energy.nj_per_cycle_planned),
+            capture=Cost(cycles=0, energy_nj=0),
         )
     energy = supply.nanojoules
+    # The first boot captures the input, which takes it at least as long as a boot that resumes.
     if energy is None:
-        count = boots([r.cycles for r in found.regions], supply.budget_cycles(board) - found.boot.cycles)
+        first = max(0.0, found.capture.cycles - found.boot.cycles)
+        count = boots([first, *(r.cycles for r in found.regions)], supply.budget_cycles(board) - found.boot.cycles)
     else:
-        count = boots([r.energy_nj for r in found.regions], energy - found.boot.energy_nj)
+        first = max(0.0, found.capture.energy_nj - found.boot.energy_nj)
+        count = boots([first, *(r.energy_nj for r in found.regions)], energy - found.boot.energy_nj)
     _, least = smallest_region(program, works)
     boot = max(costs.boot, board.boot_cycles)  # as a compile plans before it has measured
-    minimum = supply.microfarads_for((least + boot + 2 * costs.commit) * HEADROOM, board)
-    largest = found.regions[found.largest]
+    capture = max(found.capture.cycles, found.capture.energy_nj / board.energy.nj_per_cycle_planned)
+    minimum = supply.microfarads_for(max(least + boot + 2 * costs.commit, capture) * HEADROOM, board)
+    number = found.longest if energy is None else found.largest
+    largest = found.regions[number]
     return Power(
         capacitor_uf=supply.farads * 1e6 if supply.farads is not None else None,
         v_on=supply.volts_on,
@@ -264,7 +293,8 @@ def _report(
         budget_uj=None if energy is None else round(energy / 1e3, 3),
         budget_cycles=round(supply.budget_cycles(board)),
         boot_cycles=round(found.boot.cycles),
-        largest_region=_region_name(program, found.largest),
+        capture_cycles=round(found.capture.cycles),
+        largest_region=_region_name(program, number),
         largest_region_cycles=round(largest.cycles),
         largest_region_uj=round(largest.energy_nj / 1e3, 3),
         regions=program.regions + 1,

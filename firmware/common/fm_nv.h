@@ -26,6 +26,11 @@
 #define FM_NV __attribute__((section(".fm_nv"), aligned(FM_NV_GRANULE)))
 #endif
 
+/* The same for an object that flashing sets to its initial value. */
+#ifndef FM_NV_LOADED
+#define FM_NV_LOADED __attribute__((section(".fm_nv_loaded"), aligned(FM_NV_GRANULE)))
+#endif
+
 /* Copies `size` bytes to `nv`, both multiples of the granule. `from` is at an even address in any memory and does not
  * overlap the target. Returns when the bytes are there for good. */
 void fm_nv_write(void *nv, const void *from, size_t size);

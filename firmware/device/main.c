@@ -221,6 +221,10 @@ static void resume(void)
         return;
     }
 #if FM_VECTOR_COUNT > 0U
+    if ((what & JOB_SAMPLE) >= FM_VECTOR_COUNT) { /* begun by another program with the same model: nothing to compare */
+        run_vectors(0U, 0U);
+        return;
+    }
     /* How many bytes were wrong before is lost, that there were any is not. */
     run_vectors((what & JOB_SAMPLE) + 1U, check_vector(what & JOB_SAMPLE, (what & JOB_WRONG) != 0U ? 1U : 0U));
 #else

@@ -6,6 +6,7 @@
 #include "fm_target.h"
 
 #define FM_NV __attribute__((section("fm_nv"), aligned(16)))
+#define FM_NV_LOADED FM_NV
 
 #ifndef FM_ARENA_IN_SRAM
 #define FM_ARENA FM_NV

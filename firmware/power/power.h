@@ -1,8 +1,8 @@
-/* The power-failure harness: runs the program that uses a model (program.c) as a machine whose power can be cut at every
- * write to non-volatile memory. power.c is the machine, freeml/power drives it.
+/* The power-failure harness: runs the program that uses a model (program.c) as a machine whose power can be cut at
+ * every write to non-volatile memory. power.c is the machine, freeml/power drives it.
  *
  * The model, the runtime and program.c, "the product", are compiled with the instrumentation of the thread sanitizer:
- * before every access to memory they call a function that power.c defines. */
+ * before every access to memory they call a function that hooks.c defines. */
 #ifndef FM_POWER_H
 #define FM_POWER_H
 

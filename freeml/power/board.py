@@ -12,7 +12,7 @@ from typing import TypeVar
 from freeml.artifact import Artifact
 from freeml.power import board_cuts as work
 from freeml.power.board_cuts import Found
-from freeml.power.boots import Cycles, journey
+from freeml.power.boots import Cycles, Energy, journey
 from freeml.power.crew import Crew
 from freeml.power.prover import SPOILS, Cut, Failure, Prover, digest, images
 from freeml.power.result import Mode, PowerReport, Progress, ReplayError, parse_replay, replay_string
@@ -170,7 +170,9 @@ def _linear(artifact: Artifact, rig: Rig, golden: Golden, budget_cycles: float |
         raise PowerError(
             "--mode linear: expected a budget in the report, found none; compile the model anew, with --capacitor"
         )
-    trip = journey(rig, golden, Cycles(cycles=float(budget)))
+    energy_uj = None if budget_cycles is not None else artifact.report["power"].get("budget_uj")
+    charge = Cycles(cycles=float(budget)) if energy_uj is None else Energy(nanojoules=1e3 * energy_uj)
+    trip = journey(rig, golden, charge)
     reason = None
     if trip.stuck is not None:
         reason = f"boot {trip.boots}: {trip.stuck}"

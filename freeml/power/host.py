@@ -167,8 +167,8 @@ class _Run:
             )
         if hazard is not None and hazard["found"]:
             total["failures"] += 1
-            survived, reason = total["first"] or (None, "")
-            total["first"] = (survived, "; ".join(filter(None, (reason, self._hazard(hazard)))))
+            places, reason = total["first"] or (None, "")
+            total["first"] = (places, "; ".join(filter(None, (reason, self._hazard(hazard)))))
         return self._finished(total, notes)
 
     def _tasks(self, survey: Mapping[str, Any], survived: Sequence[int], notes: list[str]) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,10 @@ Progress = Callable[[str, float], None]
 """Told the step under way and the share (0..1) that is done before it."""
 
 
+MOST_DIGITS = 12
+"""Of a number in a replay string."""
+
+
 class ReplayError(FreemlError):
     """A replay string that is none."""
 
@@ -62,6 +66,8 @@ def replay_string(survived: Sequence[int]) -> str:
 def parse_replay(text: str) -> tuple[int, ...]:
     """The reverse of `replay_string`. Raises ReplayError."""
     parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
+    if not all(
+        part.strip().isascii() and part.strip().isdigit() and len(part.strip()) <= MOST_DIGITS for part in parts
+    ):
         raise ReplayError(f"--mode replay=...: expected numbers like 12,0,7, found {text!r}")
     return tuple(int(part) for part in parts)

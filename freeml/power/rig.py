@@ -191,7 +191,12 @@ class Rig:
 
     def code_intact(self) -> bool:
         """Whether everything outside the persistent data is as it was flashed."""
-        return all(self.machine.read(s.address, len(s.data)) == s.data for s in self.image.segments)
+        persistent = range(self.nv_start, self.nv_start + self.nv_bytes)
+        return all(
+            self.machine.read(s.address, len(s.data)) == s.data
+            for s in self.image.segments
+            if s.address not in persistent
+        )
 
     def placed(self, log: Sequence[NvWrite]) -> tuple[tuple[int, bytes], ...]:
         """Writes by offset. Raises PowerError for one outside the persistent data."""

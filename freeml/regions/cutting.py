@@ -83,7 +83,8 @@ def cut(program: CProgram, works: Sequence[LayerWork], choose: Choose) -> CProgr
     result = replace(program, layers=tuple(layers))
     if result.regions > CURSOR_LIMIT:
         raise RegionError(
-            f"{result.regions:,} regions, and the cursor counts {CURSOR_LIMIT:,}: a larger capacitor makes fewer"
+            f"expected at most {CURSOR_LIMIT:,} regions, what the word of progress counts, found {result.regions:,}; "
+            "allow a larger budget, or --regions budget"
         )
     return result
 

@@ -11,6 +11,11 @@ from freeml.targets import Board
 HEADROOM = 1.15
 """Planned costs are predictions: within 10 % of the simulator (make bench), and values move a few branches."""
 
+LARGEST = 1e12
+"""Of any budget: more than a century of cycles."""
+
+HIGHEST_VOLTS = 1000.0
+
 QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*([pnuµmk]?)([A-Za-z]*)\s*\Z")
 PREFIXES = {"p": 1e-12, "n": 1e-9, "u": 1e-6, "µ": 1e-6, "m": 1e-3, "": 1.0, "k": 1e3}
 
@@ -36,14 +41,16 @@ class Supply:
     cycles: float | None = None
 
     def __post_init__(self) -> None:
-        if self.volts_on <= self.volts_off or self.volts_off < 0:
+        if not 0 <= self.volts_off < self.volts_on <= HIGHEST_VOLTS:  # what is no number is refused too
             raise FreemlError(
                 "--v-on, --v-off: expected that a boot begins at a higher voltage than it ends, found "
                 f"{self.volts_on:g} V and {self.volts_off:g} V"
             )
         given = [v for v in (self.farads, self.joules, self.cycles) if v is not None]
-        if len(given) != 1 or given[0] <= 0:
-            raise FreemlError("budget: expected one of a capacitor, an energy and a number of cycles, above zero")
+        if len(given) != 1 or not 0 < given[0] <= LARGEST:
+            raise FreemlError(
+                "budget: expected one of a capacitor, an energy and a number of cycles, above zero and at most 1e12"
+            )
 
     @property
     def nanojoules(self) -> float | None:

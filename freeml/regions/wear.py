@@ -14,18 +14,16 @@ RECORDS = 8
 def writes_per_granule(program: CProgram) -> float:
     """The most writes that any granule takes in one inference, on average where records go around.
 
-    On boards whose arena is non-volatile itself, layers write it element by element; there it is the word of progress
-    that is written most, once for every commit, unless an element is written more often: never, by more than one layer
-    at a time.
+    Results and inputs are written once in an inference. On boards whose arena is non-volatile itself, layers write it
+    element by element: a granule of two bytes takes two stores of a byte for every layer whose output covers it.
     """
     commits = program.regions + 2  # the input's and the outputs'
     if program.granule_bytes <= 2:
-        values = Counter(
-            place
-            for layer in program.layers
-            for place in range(layer.value_offset, layer.value_offset + layer.value_bytes)
-        )
-        return float(max(commits, *(values.values() or (0,))))
+        stores: Counter[int] = Counter()
+        for layer in program.layers:
+            places = range(layer.value_offset, layer.value_offset + layer.value_bytes, min(2, layer.out.item_bytes))
+            stores.update(place // program.granule_bytes for place in places)
+        return float(max(commits, *stores.values()))
     granules: Counter[int] = Counter()
     for layer in program.layers:
         split = layer.split

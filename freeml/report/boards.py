@@ -114,6 +114,7 @@ def print_cuts(found: PowerReport) -> None:
         line(f"note: {note}", "yellow")
     if found.failures:
         line(f"{found.failures:,} of them made a difference; the first: {found.reason}", "red")
-        line(f"again: freeml power ... --on {found.on} --mode replay={found.replay}", "red")
+        again = found.mode if found.replay is None else f"replay={found.replay}"
+        line(f"again: freeml power ... --on {found.on} --mode {again}", "red")
     else:
         line("0 failures: every one ends like a run without cuts, in every byte", "green")

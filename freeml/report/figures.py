@@ -102,10 +102,11 @@ class Power:
     """What an inference asks of the supply.
 
     A boot pays for `budget_cycles` (`budget_uj`, when the budget is an energy), `boot_cycles` of which go before the
-    first region. Regions are from commit to commit, the publishing of the outputs included; the largest must fit a
-    boot. `boots_per_inference` counts boots when nothing is harvested meanwhile, None when the inference never ends.
-    `min_capacitor_uf` is the smallest with which this net can be compiled, between these voltages. Cycles and energy of
-    regions and boot are `measured` on the board's simulator, else predicted.
+    first region; `capture_cycles` are from reset to the commit of an input, as the self-test program gets one. Regions
+    are from commit to commit, the publishing of the outputs included; the largest must fit a boot.
+    `boots_per_inference` counts boots when nothing is harvested meanwhile, None when the inference never ends.
+    `min_capacitor_uf` is the smallest with which this net can be compiled, between these voltages. Cycles and
+    energy of regions and boot are `measured` on the board's simulator, else predicted.
 
     `writes_per_granule_max`: writes of one inference to the granule of non-volatile memory that is written most.
     """
@@ -116,6 +117,7 @@ class Power:
     budget_uj: float | None
     budget_cycles: int
     boot_cycles: int
+    capture_cycles: int
     largest_region: str
     largest_region_cycles: int
     largest_region_uj: float

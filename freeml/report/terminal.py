@@ -169,6 +169,7 @@ def print_power(power: Mapping[str, Any]) -> None:
         ("regions", f"{power['regions']:,}", f"{len(layers)} of {len(power['layers'])} layers are cut"),
         ("boots per inference", "never ends" if boots is None else f"{boots:,}", "nothing harvested meanwhile"),
         ("boot, before its first", f"{power['boot_cycles']:,} cycles", ""),
+        ("boot that captures the input", f"{power['capture_cycles']:,} cycles", ""),
         ("smallest capacitor", f"{power['min_capacitor_uf']:,.3g} uF", "between these voltages"),
         (
             "NV for progress and results",

@@ -29,15 +29,22 @@ class Cost:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionCosts:
     """`regions` in the order of an inference, each from one commit to the next, the publishing of the outputs last;
-    `boot` from reset to the first instruction of the layer that is resumed."""
+    `boot` from reset to the first instruction of the layer that is resumed. `capture` is from reset to the commit of an
+    input: what the self-test program does to get one, and no region can be smaller."""
 
     regions: tuple[Cost, ...]
     boot: Cost
+    capture: Cost
 
     @property
     def largest(self) -> int:
         """Number of the region that takes the most energy."""
         return max(range(len(self.regions)), key=lambda i: self.regions[i].energy_nj)
+
+    @property
+    def longest(self) -> int:
+        """Number of the region that takes the most cycles."""
+        return max(range(len(self.regions)), key=lambda i: self.regions[i].cycles)
 
 
 def cost_of(board: Board, counts: Counts) -> Cost:
@@ -58,6 +65,7 @@ def measure_regions(graph: QGraph, board: Board, elf: Path, regions: int) -> Reg
     done = machine.return_address()
     found: list[Cost] = []
     runner.go({commit}, "to start an inference")
+    capture = cost_of(board, machine.counts())
     resume = None
     before = machine.counts()
     while True:
@@ -74,4 +82,4 @@ def measure_regions(graph: QGraph, board: Board, elf: Path, regions: int) -> Reg
     machine.restore(resume)
     machine.power_on(keep_nv=True)
     runner.go(runner.layer_addresses, "to resume an inference")
-    return RegionCosts(regions=tuple(found), boot=cost_of(board, machine.counts()))
+    return RegionCosts(regions=tuple(found), boot=cost_of(board, machine.counts()), capture=capture)

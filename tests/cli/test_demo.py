@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from examples.demo import disagreements
+from freeml.power.result import PowerReport
 from freeml.sim.onnx_run import Difference
 from freeml.sim.trace import Mismatch
 from freeml.verification import ORT_FLOAT, ORT_QUANTIZED, Verification
@@ -29,6 +30,8 @@ def test_demo(tmp_path: Path) -> None:
     assert found["compile"]["accuracy"]["samples"] == found["verify"]["samples"] == 1484
     assert found["compile"]["accuracy"]["float"] - found["compile"]["accuracy"]["quantized"] <= 0.01
     assert found["verify"]["mismatches"] == 0
+    assert found["power"]["failures"] == 0
+    assert found["power"]["instructions"] > 500_000
     assert (tmp_path / "har" / "firmware.elf").is_file()
 
 
@@ -49,11 +52,12 @@ FINE = Verification(
     notes=(),
 )
 REPORT: dict[str, Any] = {"accuracy": {"float": 0.885, "quantized": 0.88, "samples": 200, "split": "test"}}
+NO_FAILURE = PowerReport(mode="exhaustive", on="board", cuts=9, failures=0, boots_max=2, wall_s=1.0)
 WRONG = Mismatch(value="conv", sample=3, element=5, expected=1, found=2, count=7)
 
 
 def test_agreement_is_no_disagreement() -> None:
-    assert disagreements(REPORT, FINE) == []
+    assert disagreements(REPORT, FINE, NO_FAILURE) == []
 
 
 @pytest.mark.parametrize(
@@ -74,10 +78,15 @@ def test_agreement_is_no_disagreement() -> None:
     ],
 )
 def test_disagreements(found: Verification, expected: str) -> None:
-    assert any(expected in problem for problem in disagreements(REPORT, found))
+    assert any(expected in problem for problem in disagreements(REPORT, found, NO_FAILURE))
+
+
+def test_a_cut_that_made_a_difference() -> None:
+    cuts = replace(NO_FAILURE, failures=2, replay="12", reason="another answer")
+    assert any("2 power cuts made a difference, replay=12" in found for found in disagreements(REPORT, FINE, cuts))
 
 
 def test_lost_accuracy() -> None:
     poor = {"accuracy": {**REPORT["accuracy"], "float": 0.9}}
-    (problem, *_) = disagreements(poor, replace(FINE, accuracy={**FINE.accuracy, ORT_FLOAT: 0.9}))
+    (problem, *_) = disagreements(poor, replace(FINE, accuracy={**FINE.accuracy, ORT_FLOAT: 0.9}), NO_FAILURE)
     assert "loses 2.00 points" in problem

@@ -2,11 +2,12 @@
 
 import ctypes
 import random
+import shutil
 from dataclasses import replace
 
 import pytest
 from cgates.gate_nets import NETS
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from power.products import net, opened, patched, write_folder
 
@@ -26,7 +27,7 @@ from freeml.power.host_library import (
 )  # fmt: skip
 from freeml.power.host_scenarios import Expected, expected_after, expected_at_first
 from freeml.power.result import ReplayError, parse_replay
-from freeml.toolchains import find_host, installed_host
+from freeml.toolchains import installed_host
 from ops.compiled import compiled
 from ops.nets import nets
 from ops.sketch import Sketch
@@ -99,7 +100,6 @@ def test_all_pairs_of_cuts(folders):
     assert report.cuts > 50_000 and "were not repeated" in report.notes[0]
 
 
-@pytest.mark.xfail(strict=True, reason="two records cut short in one slot can add up to the one that was given up")
 def test_all_pairs_of_cuts_in_records(folders):
     assert _lines(run_host(folders("tiny", "apollo4"), "depth2", jobs=2)) == (0, None, None)
 
@@ -110,7 +110,7 @@ def test_a_sample_of_pairs(folders):
     assert 1_000 < report.cuts < 4_000 and "second ones each" in report.notes[0]
 
 
-@settings(max_examples=4)
+@settings(max_examples=3, phases=(Phase.explicit, Phase.generate))  # a failure is told by its seed: no shrinking
 @given(made=nets(), board=st.sampled_from(BOARDS), seed=st.integers(0, 2**16), most=st.sampled_from((1, 3, 40)))
 def test_random_nets_regions_and_sequences_of_cuts(tmp_path_factory, made, board, seed, most):
     place = tmp_path_factory.mktemp("random")
@@ -203,11 +203,9 @@ def test_what_a_boot_may_see(worker):
     assert expected_after(boot._replace(booted=False), first, 1, OLD) == first
 
 
-@pytest.mark.parametrize("kind", [toolchain.kind for toolchain in installed_host()])
-def test_every_compiler_counts_the_same_cuts(folders, kind):
-    report = run_host(folders("tiny", "msp430"), "exhaustive", toolchain=kind)
-    usual = run_host(folders("tiny", "msp430"), "exhaustive") if kind != find_host().kind else report
-    assert (_lines(report), report.cuts) == ((0, None, None), usual.cuts)
+def test_every_compiler_counts_the_same_cuts(folders):
+    reports = [run_host(folders("tiny", "msp430"), "exhaustive", toolchain=found.kind) for found in installed_host()]
+    assert {(_lines(report), report.cuts) for report in reports} == {((0, None, None), reports[0].cuts)}
 
 
 def test_as_many_processes_as_wanted_find_the_same(folders, tmp_path):
@@ -255,8 +253,6 @@ def test_a_string_of_cuts_that_harm_nothing(folders):
 
 
 def test_a_folder_that_is_not_whole(folders, tmp_path):
-    import shutil
-
     shutil.copytree(folders("tiny", "msp430"), tmp_path / "copy")
     (tmp_path / "copy" / "host" / "far.c").unlink()
     with pytest.raises(FreemlError, match=r"far\.c"):

@@ -49,6 +49,7 @@ SHIFTS = {
         "x ^= x >> 16;": "mixing",
         "x ^= x >> 13;": "mixing",
         "return x ^ (x >> 16);": "mixing",
+        "x ^= (x >> 13) ^ (x >> 26);": "mixing undone",
     },
     "fm_run.c": {"for (unsigned i = 0; i < sizeof fm_arena / sizeof *fm_arena.s32; ++i) {": "a count"},
     "_units.j2": {"/ U": "a row of a map with many"},

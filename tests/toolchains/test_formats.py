@@ -93,7 +93,11 @@ def test_every_format_holds_the_bytes_of_the_elf(board: Board, toolchain: Toolch
         assert read_ti_txt(paths["ti-txt"].read_text()) == expected
     if "bin" in paths:
         start = board.near_nv.start
-        assert memory([(start, paths["bin"].read_bytes())]) == expected
+        held = memory([(start, paths["bin"].read_bytes())])
+        assert {address: held[address] for address in expected} == expected
+        assert {byte for address, byte in held.items() if address not in expected} <= {0xFF}, (
+            "holes of an erased memory"
+        )
 
 
 def test_far_addresses(msp430: Board, zig: Toolchain, tmp_path: Path):

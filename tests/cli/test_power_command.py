@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 from command_line import Compiled, refusal, run
+from onnx import TensorProto, helper
+from small_models import save
 
 POWER_KEYS = {"budget_cycles", "largest_region_cycles", "regions", "boots_per_inference", "min_capacitor_uf"}
 RUN_KEYS = {"mode", "on", "cuts", "failures", "boots_max", "wall_s", "replay"}
@@ -24,11 +26,11 @@ def compile_with(compiled: Compiled, out: Path, *options: object) -> dict[str, o
 def test_a_smaller_budget_makes_more_regions(compiled: Compiled, tmp_path: Path) -> None:
     found = [
         compile_with(compiled, tmp_path / "out", "--capacitor", capacitor, "--v-on", 2.8, "--v-off", 2.0)
-        for capacitor in ("1mF", "20uF", "4uF")
+        for capacitor in ("1mF", "6uF", "4uF")
     ]
-    assert [power["capacitor_uf"] for power in found] == [1000, 20, 4]
-    assert found[0]["regions"] < found[1]["regions"] < found[2]["regions"]
-    assert found[0]["boots_per_inference"] == 1 < found[2]["boots_per_inference"]
+    assert [power["capacitor_uf"] for power in found] == [1000, 6, 4]
+    assert found[0]["regions"] < found[1]["regions"] <= found[2]["regions"]
+    assert 1 == found[0]["boots_per_inference"] < found[1]["boots_per_inference"] < found[2]["boots_per_inference"]
     for power in found:
         assert power["largest_region_cycles"] + power["boot_cycles"] <= power["budget_cycles"]
         assert (
@@ -75,12 +77,49 @@ def test_supplies_that_are_none(
     assert not (tmp_path / "out").exists()
 
 
-def test_what_an_error_says_would_do_does(compiled: Compiled, tmp_path: Path) -> None:
-    message = refusal(
-        "compile", compiled.model, "--out", tmp_path / "out", "--budget-cycles", "2500", kind="RegionError"
-    )
+def test_the_capture_of_a_large_input_must_fit(tmp_path: Path) -> None:
+    """A budget that pays for every region and not for the input would never begin."""
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 4_000]) for name in ("x", "y")]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"], name="op")], "flat", values[:1], values[1:])
+    opset = [helper.make_opsetid("", 17)]
+    model = save(helper.make_model(graph, opset_imports=opset, ir_version=8), tmp_path / "flat.onnx")
+    message = refusal("compile", model, "--out", tmp_path / "out", "--budget-cycles", 15_000, kind="RegionError")
+    assert "the capture of the input" in message
     enough = message.split("--budget-cycles ")[1].split(",")[0]
+    assert run("compile", model, "--out", tmp_path / "out", "--budget-cycles", enough).exit_code == 0
+    assert run("power", tmp_path / "out", "--mode", "linear", "--jobs", 1).exit_code == 0
+
+
+def test_another_compiler_must_keep_the_budget(compiled: Compiled, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    compile_with(compiled, out, "--budget-cycles", 30_000)
+    path = out / "report.json"
+    report = json.loads(path.read_text())
+    report["toolchain"] = "another"
+    report["power"]["budget_cycles"] = report["power"]["largest_region_cycles"] + report["power"]["boot_cycles"]
+    path.write_text(json.dumps(report))
+    assert run("build", out).exit_code == 0  # the very same code just fits
+    report["power"]["budget_cycles"] -= 1
+    report["power"]["largest_region_cycles"] = 1
+    path.write_text(json.dumps(report))
+    assert "compile the model with --toolchain" in refusal("build", out, kind="RegionError")
+
+
+@pytest.mark.parametrize("volts", ["nan", "inf", "-1", "1e300"])
+def test_voltages_that_are_none(compiled: Compiled, tmp_path: Path, volts: str) -> None:
+    refusal("compile", compiled.model, "--out", tmp_path / "out", f"--v-on={volts}", kind="FreemlError")
+
+
+def test_what_an_error_says_would_do_does(compiled: Compiled, tmp_path: Path) -> None:
+    """First for the regions, which are planned, then for the input, whose capture is measured when they are built."""
+    enough = "2500"
+    for named in ("layer conv", "the capture of the input"):
+        budget = ("--budget-cycles", enough)
+        message = refusal("compile", compiled.model, "--out", tmp_path / "out", *budget, kind="RegionError")
+        assert named in message
+        enough = message.split("--budget-cycles ")[1].split(",")[0]
     assert compile_with(compiled, tmp_path / "out", "--budget-cycles", enough)["boots_per_inference"]
+    assert run("power", tmp_path / "out", "--mode", "linear", "--jobs", 1).exit_code == 0
 
 
 @pytest.mark.parametrize("on", ["host", "board"])
@@ -94,7 +133,7 @@ def test_no_cut_makes_a_difference(compiled: Compiled, tmp_path: Path, on: str, 
     assert found.keys() >= RUN_KEYS
     assert (found["mode"], found["on"], found["failures"], found["replay"]) == (mode, on, 0, None)
     assert found["cuts"] > 0
-    assert found["boots_max"] >= 2
+    assert found["boots_max"] >= 1
 
 
 @pytest.mark.parametrize("on", ["host", "board"])
@@ -110,6 +149,8 @@ def test_replay(compiled: Compiled, on: str) -> None:
         (("--mode", "sometimes"), "--mode: expected linear, exhaustive, depth2 or replay=STRING, found 'sometimes'"),
         (("--mode", "replay=1,x"), "expected numbers like 12,0,7, found '1,x'"),
         (("--mode", "replay="), "--mode: expected"),
+        (("--mode", "replay=\u00b2"), "expected numbers like 12,0,7"),
+        (("--mode", "replay=9999999999999999"), "expected numbers like 12,0,7"),
         (("--mode", "linear", "--every-instruction"), "--every-instruction: expected --mode exhaustive --on board"),
     ],
 )
