@@ -5,7 +5,7 @@
 # make cgates    the C under every compiler found, all warnings as errors
 # make bench     measurements
 # make nightly   the long proofs
-# make costs     the cost model's prices anew, after a change of templates, kernels or compilers (10 minutes)
+# make costs     the cost model's prices anew, after a change of templates, kernels or compilers (15 to 20 minutes)
 # make wheel     dist/*.whl
 .DEFAULT_GOAL := help
 .PHONY: help setup data demo test cgates bench nightly costs lint wheel clean

@@ -32,7 +32,7 @@ from freeml.regions.cutting import (
 )
 from freeml.regions.hazards import prove
 from freeml.regions.supply import HEADROOM, Supply
-from freeml.regions.wear import writes_per_granule
+from freeml.regions.wear import progress_bytes, writes_per_granule
 from freeml.report.figures import LayerRegions, Power
 from freeml.sim.board import simulator_missing
 from freeml.sim.regions import Cost, RegionCosts, measure_regions
@@ -301,7 +301,7 @@ def _report(
         boots_per_inference=None if count == inf else round(count),
         min_capacitor_uf=round(minimum, 4),
         measured=measured,
-        nv_progress_bytes=8 if program.granule_bytes <= 2 else 8 * program.granule_bytes,
+        nv_progress_bytes=progress_bytes(program),
         nv_results_bytes=2 * program.result_bytes,
         nv_kept_bytes=program.kept_bytes,
         writes_per_granule_max=writes_per_granule(program),

@@ -216,10 +216,12 @@ static void resume(void)
     const unsigned what = pending_job();
 
     fm_run();
+#ifndef FM_BOARD_DEAF
     if ((what & JOB_SAMPLE) == JOB_SAMPLE) {
         show_sample();
         return;
     }
+#endif
 #if FM_VECTOR_COUNT > 0U
     if ((what & JOB_SAMPLE) >= FM_VECTOR_COUNT) { /* begun by another program with the same model: nothing to compare */
         run_vectors(0U, 0U);

@@ -51,7 +51,8 @@ def run_board_cuts(
     instead, without that argument.
     depth2: a second cut as well, anywhere until the boot after the first is known to end well, and, while all images
     could be tried, third and further ones until no cut leaves anything new. `cuts` are images.
-    linear: every boot has `budget_cycles` cycles from reset, by default those of the report; until the answer is there.
+    linear: every boot has the report's budget from reset, energy where it is one, or `budget_cycles` cycles; until the
+    answer is there.
     replay: each boot survives so many writes as `replay` says, the one after them goes on to its end.
 
     `limit` is for a seeded sample of so many images (or instructions). Raises PowerError where the folder or the
@@ -172,13 +173,14 @@ def _linear(artifact: Artifact, rig: Rig, golden: Golden, budget_cycles: float |
         )
     energy_uj = None if budget_cycles is not None else artifact.report["power"].get("budget_uj")
     charge = Cycles(cycles=float(budget)) if energy_uj is None else Energy(nanojoules=1e3 * energy_uj)
+    each = f"{budget:,.0f} cycles" if energy_uj is None else f"{energy_uj:,.1f} uJ"
     trip = journey(rig, golden, charge)
     reason = None
     if trip.stuck is not None:
         reason = f"boot {trip.boots}: {trip.stuck}"
         if trip.region is not None and trip.wanted is not None:
             wanted = _cycles(rig, trip.wanted)
-            reason += f": {_region(artifact, trip.region)} wants {wanted} from reset, the budget is {budget:,.0f}"
+            reason += f": {_region(artifact, trip.region)} wants {wanted} from reset, a boot has {each}"
     return PowerReport(
         mode="linear",
         on="board",
@@ -187,7 +189,7 @@ def _linear(artifact: Artifact, rig: Rig, golden: Golden, budget_cycles: float |
         boots_max=trip.boots,
         wall_s=time.perf_counter() - begun,
         reason=reason,
-        notes=(f"{budget:,.0f} cycles a boot; {_cycles(rig, trip.total)} in all boots",),
+        notes=(f"{each} a boot; {_cycles(rig, trip.total)} in all boots",),
     )
 
 

@@ -108,6 +108,7 @@ class Cutter:
                 if key in tried:
                     tally.cuts += 1
                     tally.known += 1
+                    tally.boots_max = max(tally.boots_max, 3)  # two that were cut, and one that goes on
                     continue
                 tried.add(key)
                 self.announce([n, m])

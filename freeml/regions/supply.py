@@ -12,7 +12,7 @@ HEADROOM = 1.15
 """Planned costs are predictions: within 10 % of the simulator (make bench), and values move a few branches."""
 
 LARGEST = 1e12
-"""Of any budget: more than a century of cycles."""
+"""Of any budget, in whatever it is given: far beyond what any board is fed from, and still exact as a float."""
 
 HIGHEST_VOLTS = 1000.0
 

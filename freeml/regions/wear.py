@@ -10,6 +10,14 @@ from freeml.codegen.program import CProgram
 RECORDS = 8
 """Records of progress that go around on boards with large granules (firmware/common/fm_progress.c)."""
 
+WORD_BYTES = 8
+"""Identity, word of progress and its neighbour, on boards with granules of a word (the same file)."""
+
+
+def progress_bytes(program: CProgram) -> int:
+    """Non-volatile memory that the progress of an inference takes."""
+    return WORD_BYTES if program.granule_bytes <= 2 else RECORDS * program.granule_bytes
+
 
 def writes_per_granule(program: CProgram) -> float:
     """The most writes that any granule takes in one inference, on average where records go around.

@@ -28,9 +28,10 @@ class Accuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bytes:
-    """Bytes on the board. `weights`: constant arrays of the net. `code`: everything else in the image but test vectors.
-    `vectors`: the test vectors of the self-test program. `flash`: the whole image. `sram`: variables and the estimated
-    stack. `nv`: persistent data that no image fills (activations on FRAM boards)."""
+    """Bytes on the board. `weights`: constant arrays of the net. `code`: everything else in the image but test
+    vectors. `vectors`: the test vectors of the self-test program. `flash`: the image, but for persistent data that it
+    loads. `sram`: variables and the estimated stack. `nv`: persistent data that no image fills (activations on FRAM
+    boards)."""
 
     weights: int
     code: int

@@ -22,15 +22,12 @@ class Cost:
     cycles: float
     energy_nj: float
 
-    def __add__(self, other: Cost) -> Cost:
-        return Cost(cycles=self.cycles + other.cycles, energy_nj=self.energy_nj + other.energy_nj)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RegionCosts:
     """`regions` in the order of an inference, each from one commit to the next, the publishing of the outputs last;
     `boot` from reset to the first instruction of the layer that is resumed. `capture` is from reset to the commit of an
-    input: what the self-test program does to get one, and no region can be smaller."""
+    input, as the self-test program gets one: no planner can cut that."""
 
     regions: tuple[Cost, ...]
     boot: Cost

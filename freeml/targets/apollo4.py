@@ -51,6 +51,7 @@ APOLLO4 = Board(
     return_address_bytes=0,
     memories=(_TCM, _SHARED_SRAM, _MRAM),
     nv_data_section=".fm_nv",
+    nv_loaded_section=".fm_nv_loaded",
     weights_section=".fm_weights",
     far_section=".fm_far",
     compilers=(

@@ -159,6 +159,8 @@ class Board:
     """Every range the linker script uses; sizes of an ELF file are accounted by these."""
     nv_data_section: str
     """The ELF section of persistent data: it takes non-volatile memory but no byte of the flashed image."""
+    nv_loaded_section: str
+    """That of persistent data which flashing sets to its initial value; counted with the rest of it."""
     weights_section: str
     """The ELF section of constant weights."""
     far_section: str

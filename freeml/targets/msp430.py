@@ -55,6 +55,7 @@ MSP430 = Board(
     return_address_bytes=2,
     memories=(_SRAM, _LOW_FRAM, _VECTORS, _HIGH_FRAM),
     nv_data_section=".fm_nv",
+    nv_loaded_section=".fm_nv_loaded",
     weights_section=".fm_weights",
     far_section=".fm_far",
     compilers=(

@@ -100,7 +100,7 @@ def _purpose(name: str, flags: int, memory: Memory, stored: bool, board: Board) 
     """The field of `Sizes` that a section belongs to."""
     if memory.kind == "sram":
         return "data" if stored else "bss"
-    if name == board.nv_data_section or not stored:
+    if name in (board.nv_data_section, board.nv_loaded_section) or not stored:
         return "nv"
     if name == board.weights_section:
         return "weights"

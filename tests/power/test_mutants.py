@@ -73,7 +73,13 @@ MUTANTS = {
         ),
         boards=(DIRECT,),
     ),
-    "has one record": _of(PROGRESS, "#define RECORDS 8U", "#define RECORDS 1U", boards=(MIRRORED,)),
+    "has one record": Mutant(
+        patches=(
+            (PROGRESS, "#define RECORDS 8U", "#define RECORDS 1U"),
+            (PROGRESS, "taken = (begun | 1U << (newest % RECORDS)) & place;", "taken = begun & place;"),
+        ),
+        boards=(MIRRORED,),
+    ),
     "ignores the check": _of(
         PROGRESS, " || records[i].check != check_of(identity, sequence, stored)", "", boards=(MIRRORED,)
     ),

@@ -42,9 +42,9 @@ def test_firmware_builds_and_is_measured(board: Board, toolchain: Toolchain, bui
     arena_in_nv = board.activations == "nv"
     granule = board.nv_granule_bytes
     if arena_in_nv:
-        assert found.nv == 32 + 2 * 4 + 2 + 2, "arena, two results, job, status word"
+        assert found.nv == 32 + 2 * 4 + 8 + 2 + 2, "arena, two results, identity and progress, job, status word"
     else:
-        assert found.nv == 32 + granule * (2 + 1 + 1), "kept arena, two results, job, status"
+        assert found.nv == 32 + granule * (2 + 8 + 1 + 1), "kept arena, two results, eight records, job, status"
         assert found.bss >= 32, "arena"
     assert found.flash == found.text + found.rodata + found.weights + found.data
     assert found.sram == found.data + found.bss + found.stack

@@ -89,7 +89,10 @@ def link(toolchain: Toolchain, emitted_folder: Path, folder: Path, target: Board
     # No plain store changes MRAM, and QEMU has no function that does: what would survive is among the variables here.
     port = folder / "port"
     port.mkdir(exist_ok=True)
-    variable = '#define FM_NV __attribute__((section(".bss.fm_nv"), aligned(FM_NV_GRANULE)))\n\n#endif'
+    variable = (
+        '#define FM_NV __attribute__((section(".bss.fm_nv"), aligned(FM_NV_GRANULE)))\n'
+        '#define FM_NV_LOADED __attribute__((section(".data.fm_nv"), aligned(FM_NV_GRANULE)))\n\n#endif'
+    )
     header = (board / "fm_port_board.h").read_text()
     (port / "fm_port_board.h").write_text(variable.join(header.rsplit("#endif", 1)))
     sources = [
