@@ -16,8 +16,8 @@ from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folde
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CLayer, CProgram
-from freeml.compress.allocate import Estimator
-from freeml.compress.budget import Budget, drop_interval
+from freeml.compression.allocate import Estimator
+from freeml.compression.budget import Budget, drop_interval
 from freeml.data import Dataset, load_dataset
 from freeml.errors import FreemlError, MissingPackageError
 from freeml.frontend.onnx_reader import import_onnx
@@ -52,7 +52,7 @@ from freeml.toolchains import find
 from freeml.version import VERSION
 
 if TYPE_CHECKING:
-    from freeml.compress.search import Compressed
+    from freeml.compression.search import Compressed
 
 PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
 CALIBRATION_SAMPLES = 256
@@ -242,7 +242,7 @@ def _compressed(
     """The net that meets the budget of the options. The one place of a compile that needs torch."""
     assert options.budget is not None
     try:
-        from freeml.compress.search import compress
+        from freeml.compression.search import compress
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise

@@ -67,7 +67,7 @@ def compile_command(
       freeml compile lenet5.onnx --data mnist.npz --flash 16KB --max-drop 0.5
       freeml compile lenet5.onnx --capacitor 47uF --v-on 3.3 --v-off 1.9
     """
-    from freeml.compress.budget import parse_budget
+    from freeml.compression.budget import parse_budget
     from freeml.pipeline import Options, compile_model
     from freeml.regions.supply import parse_supply
     from freeml.report import terminal

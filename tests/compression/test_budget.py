@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freeml.compress.budget import Budget, drop_interval, parse_budget, parse_size, wilson
+from freeml.compression.budget import Budget, drop_interval, parse_budget, parse_size, wilson
 from freeml.errors import FreemlError
 
 

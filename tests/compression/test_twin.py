@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 
-from freeml.compress.twin import FORMS, Twin, run
+from freeml.compression.twin import FORMS, Twin, run
 from freeml.errors import UnsupportedModelError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, execute

@@ -8,11 +8,11 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compress.allocate import Estimator, allocate
-from freeml.compress.budget import Budget, drop_interval
-from freeml.compress.channels import find_channels, remove
-from freeml.compress.head import Head, find_head
-from freeml.compress.train import Lesson, importance, make_lesson, one_thread, retrain, right_answers
+from freeml.compression.allocate import Estimator, allocate
+from freeml.compression.budget import Budget, drop_interval
+from freeml.compression.channels import find_channels, remove
+from freeml.compression.head import Head, find_head
+from freeml.compression.train import Lesson, importance, make_lesson, one_thread, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DataError, DoesNotFitError
 from freeml.evaluate import decision_point, quantized_predictions

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from freeml.compress.channels import Channels
-from freeml.compress.head import Head
-from freeml.compress.twin import Twin
+from freeml.compression.channels import Channels
+from freeml.compression.head import Head
+from freeml.compression.twin import Twin
 from freeml.data import Part
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from freeml.codegen.lower import lower
-from freeml.compress.channels import Channels, remove
+from freeml.compression.channels import Channels, remove
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.passes.fuse import fusion_groups

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from freeml.compress.channels import KEPT, Channels, find_channels, remove
+from freeml.compression.channels import KEPT, Channels, find_channels, remove
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, execute
 from freeml.ops.add import Add

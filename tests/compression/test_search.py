@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blobs import arrays, save_model
 from freeml.artifact import Artifact
-from freeml.compress.budget import Budget
+from freeml.compression.budget import Budget
 from freeml.errors import CompressionError, DataError, FreemlError
 from freeml.pipeline import Options, compile_model
 
