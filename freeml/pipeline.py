@@ -37,6 +37,7 @@ from freeml.plan.events import events_by_layer, per_window
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
+from freeml.plan.storage import pack_weights
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
@@ -210,6 +211,8 @@ def make(
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
     qgraph = to_channels_last(choice.qgraph)
+    if options.budget is not None:
+        qgraph = pack_weights(qgraph, whole_bytes(board, options.budget))
     memory = plan_memory(qgraph, arena_alignment(board))
     graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
     vectors = test_vectors(qgraph, calibration)
@@ -229,6 +232,11 @@ def make(
         choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
         intermittent=intermittent,
     )  # fmt: skip
+
+
+def whole_bytes(board: Board, budget: Budget) -> int:
+    """SRAM for weights that a layer unpacks all at once: a quarter of what there is."""
+    return min(board.sram_bytes, budget.ram_bytes or board.sram_bytes) // 4
 
 
 def _compressed(
@@ -258,6 +266,7 @@ def _compressed(
         ),
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=calibration,
+        whole_bytes=whole_bytes(board, options.budget),
     )
     return compress(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
 

@@ -6,6 +6,7 @@
 Random nets of every operator (seeded; none of them an example of the project) are compiled and run on the board's
 simulator; a non-negative least-squares fit of relative errors gives the prices. Every fifth net is held out, and the
 errors on those are printed and noted in the file. Run it again after a change of templates, kernels or compilers.
+Packed weights are priced after everything else, on further nets; with --packed, they alone, the others as they are.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,11 +26,16 @@ from freeml.artifact import write_files
 from freeml.codegen.emit import emit, firmware_files
 from freeml.errors import FreemlError
 from freeml.frontend.onnx_reader import import_model
+from freeml.ir.graph import QGraph
+from freeml.ops.conv import QConv
+from freeml.ops.dense import QDense
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES, Options, calibration_inputs, lower_graph, quantize_graph, test_vectors
+from freeml.pipeline import PASSES, Options, calibration_inputs, lower_planned, quantize_graph, test_vectors
 from freeml.plan.cost import prices_path
 from freeml.plan.counting import SHIFTS, Events, shift_event
 from freeml.plan.events import events_by_layer
+from freeml.plan.layout import to_channels_last
+from freeml.plan.storage import pack_weights
 from freeml.sim.board import BoardRunner
 from freeml.targets import get
 from freeml.toolchains import build, find
@@ -270,17 +277,32 @@ def random_net(seed: int) -> Net:
     return net
 
 
-def measure(seed: int, board_name: str, toolchain: str, unit: str) -> Iterator[Row]:
+def packed(graph: QGraph, seed: int) -> QGraph:
+    """The graph with every layer's weights in 4 or 2 bits."""
+    chance, constants = np.random.default_rng(seed), dict(graph.constants)
+    for stage in graph.stages():
+        if isinstance(stage.op, (QConv, QDense)):
+            largest = int(chance.choice([7, 7, 1]))
+            constants[stage.inputs[1]] = np.clip(
+                constants[stage.inputs[1]] // (128 // (largest + 1)), -largest, largest
+            )
+    return pack_weights(replace(graph, constants=constants), int(chance.choice([0, 0, 2000])))
+
+
+def measure(seed: int, board_name: str, toolchain: str, unit: str, *, pack: bool = False) -> Iterator[Row]:
     """(layer, events, cost) of every layer of net `seed`; nothing where the net does not fit the board."""
     board = get(board_name)
     precision = "int16" if seed % 4 == 3 else "int8"
-    weights = "int16" if seed % 8 == 7 else "int8"
+    weights = "int16" if seed % 8 == 7 and not pack else "int8"
     options = Options(target=board_name, precision=precision, weights=weights, ranges="minmax")
     graph = import_model(random_net(seed).model(), None)
     inputs, _ = calibration_inputs(graph, None, seed)
     graph = run_passes(graph, PASSES)
     choice, _ = quantize_graph(graph, inputs, None, options)
-    planned, _, program = lower_graph(choice.qgraph, board)
+    planned = to_channels_last(choice.qgraph)
+    if pack:
+        planned = packed(planned, seed)
+    _, program = lower_planned(planned, board)
     generated = emit(program, stamp="calibration", vectors=test_vectors(planned, inputs))
     files = {**{name: text.encode() for name, text in generated.items()}, **firmware_files(board_name)}
     with tempfile.TemporaryDirectory() as folder:
@@ -316,6 +338,25 @@ def fit(rows: list[Row]) -> dict[str, float]:
     for shift in SHIFTS:  # what no net shifted by costs about what its neighbours cost
         between = np.interp(shift, known, [prices[shift_event(other)] for other in known])
         prices.setdefault(shift_event(shift), float(f"{between:.4g}"))
+    return dict(sorted(prices.items()))
+
+
+def extend(rows: list[Row], known: dict[str, float]) -> dict[str, float]:
+    """Prices of events that have none yet, those of the others held."""
+    from scipy.optimize import nnls
+
+    names = sorted({name for _, events, _ in rows for name in events} - set(known))
+    rows = [row for row in rows if any(name in row[1] for name in names)]
+    rest = np.array([cost - sum(n * known.get(name, 0.0) for name, n in events.items()) for _, events, cost in rows])
+    costs = np.array([cost for _, _, cost in rows])
+    matrix = np.array([[events[name] for name in names] for _, events, _ in rows], dtype=np.float64)
+    relative, aim, weights = matrix / costs[:, np.newaxis], rest / costs, np.ones(len(rows))
+    for _ in range(ROUNDS):
+        solution, _ = nnls(relative * weights[:, np.newaxis], aim * weights)
+        weights = 1 / np.sqrt(np.maximum(np.abs(relative @ solution - aim), CLOSE))
+    prices = known | {name: float(f"{price:.4g}") for name, price in zip(names, solution, strict=True)}
+    high = np.quantile(np.abs(errors(rows, prices)), [0.5, 0.95])
+    print(f"{len(rows)} packed layers: median error {high[0]:.1%}, 95 % below {high[1]:.1%}")
     return dict(sorted(prices.items()))
 
 
@@ -355,21 +396,35 @@ def main() -> None:
     parser.add_argument("--toolchain", default="zig")
     parser.add_argument("--nets", type=int, default=300)
     parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--packed", action="store_true", help="price packed weights alone")
     arguments = parser.parse_args()
+    path = prices_path(arguments.board, arguments.toolchain)
+    if not arguments.packed:
+        found = collect(range(arguments.nets), arguments, pack=False)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(price_file(found, arguments.board, arguments.toolchain), indent=1) + "\n")
+    document = json.loads(path.read_text())
+    known = {name: price for name, price in document["prices"].items() if not name.startswith("unpack")}
+    found = collect(range(1000, 1000 + arguments.nets // 6), arguments, pack=True)
+    document["prices"] = extend([row for _, part in found for row in part], known)
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"written to {path}")
+
+
+def collect(seeds: range, arguments: argparse.Namespace, *, pack: bool) -> list[tuple[int, list[Row]]]:
+    """The measured layers of nets, by seed."""
     from joblib import Parallel, delayed
+
+    board, toolchain = arguments.board, arguments.toolchain
 
     def one(seed: int) -> tuple[int, list[Row]]:
         try:
-            return seed, list(measure(seed, arguments.board, arguments.toolchain, UNITS[arguments.board]))
+            return seed, list(measure(seed, board, toolchain, UNITS[board], pack=pack))
         except FreemlError as error:
             print(f"net {seed} left out: {str(error).splitlines()[0]}", flush=True)
             return seed, []
 
-    found = Parallel(n_jobs=arguments.jobs, verbose=5)(delayed(one)(seed) for seed in range(arguments.nets))
-    path = prices_path(arguments.board, arguments.toolchain)
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(price_file(found, arguments.board, arguments.toolchain), indent=1) + "\n")
-    print(f"written to {path}")
+    return list(Parallel(n_jobs=arguments.jobs, verbose=5)(delayed(one)(seed) for seed in seeds))
 
 
 if __name__ == "__main__":

@@ -52,6 +52,36 @@ FM_DEFINE_DOT_STRIDED(s16_s8_wide, int64_t, int16_t, int8_t)
 FM_DEFINE_DOT_STRIDED(s8_s16_wide, int64_t, int8_t, int16_t)
 FM_DEFINE_DOT_STRIDED(s16_s16_wide, int64_t, int16_t, int16_t)
 
+/* fm_unpack4, fm_unpack2: `count` weights from 4 or 2 bits each, the lowest bits of a byte first; `book` holds what the
+ * bits stand for. A port may bring its own. */
+#ifndef FM_PORT_UNPACK
+static inline void fm_unpack4(int8_t *to, const uint8_t *from, size_t count, const int8_t *book)
+{
+    for (; count > 1U; count -= 2U) {
+        const unsigned pair = *from++;
+        *to++ = book[pair & 15U];
+        *to++ = book[pair >> 4];
+    }
+    if (count != 0U) {
+        *to = book[*from & 15U];
+    }
+}
+
+static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, const int8_t *book)
+{
+    for (; count > 3U; count -= 4U) {
+        const unsigned four = *from++;
+        *to++ = book[four & 3U];
+        *to++ = book[(four >> 2) & 3U];
+        *to++ = book[(four >> 4) & 3U];
+        *to++ = book[four >> 6];
+    }
+    for (unsigned rest = count != 0U ? *from : 0U; count != 0U; --count, rest >>= 2) {
+        *to++ = book[rest & 3U];
+    }
+}
+#endif
+
 /* Where a window sits in a channels-last map: counts in taps, and in elements how far it is from one thing to the
  * next. */
 typedef struct fm_window {

@@ -1,5 +1,10 @@
 #include "fm_tables.h"
 
+#include "fm_port.h"
+
+FM_WEIGHTS const int8_t fm_signed4[16] = {0, 1, 2, 3, 4, 5, 6, 7, -8, -7, -6, -5, -4, -3, -2, -1};
+FM_WEIGHTS const int8_t fm_signed2[4] = {0, 1, -2, -1};
+
 #define FM_DEFINE_INTERPOLATE(name, knot_t)                                                                           \
     int32_t fm_interpolate_##name(const knot_t *knots, uint16_t position, unsigned shift, unsigned drop)              \
     {                                                                                                                 \

@@ -4,6 +4,10 @@
 
 #include "fm_math.h"
 
+/* What 4 and 2 bits of a packed weight stand for, unless its layer has a book of its own: the signed numbers. */
+extern const int8_t fm_signed4[16];
+extern const int8_t fm_signed2[4];
+
 /* Straight lines between knots 2^shift positions apart, rounded half up by `drop` more bits than the knots have:
  * round((knots[i] * 2^shift + (knots[i + 1] - knots[i]) * f) / 2^drop), i and f being the two parts of the position.
  * The compiler of the net has proved that the sum stays within 2^30. */

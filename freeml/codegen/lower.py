@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from freeml.codegen.program import RESULT_ALIGNMENT_BYTES, CData, CLayer, CProgram, CTensor, Pointer, rounded
 from freeml.errors import UnsupportedModelError
-from freeml.ir.graph import Node, QGraph, QOp
+from freeml.ir.graph import Node, QGraph, QOp, Stage
 from freeml.ir.text import type_text
 from freeml.ir.types import ITEM_BYTES, QType
 from freeml.ops.averagepool import QAveragePool
@@ -139,28 +139,16 @@ def _layer(
         operands = []
         flowing = 0
         for index, value in enumerate(stage.inputs):
-            type_ = graph.types[value]
-            constant = value in graph.constants
-            if constant:
-                role = ROLES.get(index, "operand") if isinstance(stage.op, (QConv, QDense)) else "operand"
-                expr = f"fm_{prefix}_{role}"
-                array = tuple(int(v) for v in graph.constants[value].ravel())
-                text = f"{role} of {node.name}, {type_text(type_)}"
-                data.append(
-                    CData(
-                        name=expr, ctype=ctype(type_), values=array, comment=text, layer=name,
-                        far_address=far.get(value),
-                    )
-                )  # fmt: skip
-            elif value in internal:
+            if value in graph.constants:
+                operand, stored = _constant(graph, node, stage, index, prefix, name, far.get(value))
+                operands.append(operand)
+                data.extend(stored)
+                continue
+            if value in internal:
                 expr, flowing = "v", index
             else:
                 expr = pointer_of[value]
-            operands.append(
-                Operand(
-                    expr=expr, ctype=ctype(type_), type=type_, is_constant=constant, far_address=far.get(value)
-                )
-            )  # fmt: skip
+            operands.append(Operand(expr=expr, ctype=ctype(graph.types[value]), type=graph.types[value]))
         out_type = graph.types[stage.outputs[0]]
         out = Operand(expr="out", ctype=ctype(out_type), type=out_type)
         if position == 0 and operands[0].is_constant:
@@ -199,6 +187,37 @@ def _layer(
         value_bytes=graph.types[value].size_bytes,
         value_offset=memory.offset(value),
     )
+
+
+def _constant(
+    graph: QGraph, node: Node[QOp], stage: Stage[QOp], index: int, prefix: str, layer: str, far: int | None
+) -> tuple[Operand, list[CData]]:
+    """A constant input of a stage as C sees it, and its arrays."""
+    value, linear = stage.inputs[index], isinstance(stage.op, (QConv, QDense))
+    type_, array = graph.types[value], graph.constants[value]
+    role = ROLES.get(index, "operand") if linear else "operand"
+    expr, comment = f"fm_{prefix}_{role}", f"{role} of {node.name}, {type_text(type_)}"
+    packed = stage.op.packed if isinstance(stage.op, (QConv, QDense)) and index == 1 else None
+    if packed is None:
+        data = CData(
+            name=expr, ctype=ctype(type_), values=tuple(int(v) for v in array.ravel()), comment=comment, layer=layer,
+            far_address=far,
+        )  # fmt: skip
+        return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, far_address=far), [data]
+    assert isinstance(stage.op, (QConv, QDense))
+    rows = array.reshape(stage.op.weight_rows(array.shape), -1)
+    stored = [
+        CData(
+            name=expr, ctype="uint8_t", values=packed.encode(rows), comment=f"{comment} in {packed.bits} bits each",
+            layer=layer,
+        )
+    ]  # fmt: skip
+    book = f"fm_signed{packed.bits}"
+    if packed.book:
+        book = f"fm_{prefix}_book"
+        text = f"what {packed.bits} bits of the weights of {node.name} stand for"
+        stored.append(CData(name=book, ctype="int8_t", values=packed.book, comment=text, layer=layer))
+    return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, packed=packed, book=book), stored
 
 
 def _other(kernel: Kernel) -> str:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
+from freeml.compression.coarse import coarse_bits, coarsen, weight_axes
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
+from freeml.ops.storage import PackedBits
 from freeml.passes.fuse import fusion_groups
 from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory
+from freeml.plan.storage import pack_weights
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.targets import Board
@@ -22,6 +25,8 @@ SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
 
 PROBES = 2
+LEAST_WEIGHTS = 32
+"""Of a layer that is offered fewer bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +42,14 @@ class Need:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
-    which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds."""
+    which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds.
+    `whole_bytes` are those of `pack_weights`."""
 
     board: Board
     precision: Precision
     prices: CostModel | None
     inputs: Mapping[str, Array]
+    whole_bytes: int = 0
     flash_offset: int = 0
     ram_offset: int = 0
 
@@ -50,7 +57,8 @@ class Estimator:
         """What the net takes."""
         seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
         groups = fusion_groups(graph)
-        planned = to_channels_last(quantize(graph, seen, precision=self.precision, method="minmax", groups=groups))
+        integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
+        planned = pack_weights(to_channels_last(integers), self.whole_bytes)
         program = lower(planned, plan_memory(planned, arena_alignment(self.board)), board=self.board)
         in_ram = 0 if self.board.activations == "nv" else program.arena_bytes
         costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
@@ -66,43 +74,90 @@ class Estimator:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cuts:
+    """What is given up: units of channels, and bits of layers' weights by constant name."""
+
+    units: frozenset[int] = frozenset()
+    bits: Mapping[str, PackedBits] = field(default_factory=dict)
+
+    def __bool__(self) -> bool:
+        """Whether there is anything."""
+        return bool(self.units or self.bits)
+
+    def apply(self, graph: Graph, channels: Channels) -> Graph:
+        """The graph without it."""
+        smaller = remove(graph, channels, self.units) if self.units else graph
+        for name, bits in self.bits.items():
+            smaller = coarsen(smaller, name, bits)
+        return smaller
+
+
+def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
+    """Every layer's weights with the next fewer bits: 4, then 2. Few weights are not worth it."""
+    now = coarse_bits(graph)
+    enough = [name for name in weight_axes(graph) if graph.constants[name].size >= LEAST_WEIGHTS]
+    return [(name, 2 if name in now else 4) for name in enough if now.get(name) != 2]
+
+
+def floor(graph: Graph, channels: Channels, precision: Precision) -> Graph:
+    """The least net: one channel wherever channels can go, and the fewest bits."""
+    packed = weight_axes(graph) if precision.weight_bits == 8 else {}
+    return Cuts(units=channels.floor(), bits=dict.fromkeys(packed, 2)).apply(graph, channels)
+
+
 def allocate(
     graph: Graph,
     channels: Channels,
     scores: Mapping[int, float],
+    coarse: Mapping[tuple[str, PackedBits], float],
     estimator: Estimator,
     *,
     flash: float,
     ram: float,
-) -> frozenset[int]:
-    """Units to remove until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
+) -> Cuts:
+    """What to give up until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
 
-    In each step some units of one family go: those whose score, for what they save of what is lacking, is least. Bytes
-    that only fall when several families shrink together (two layers that share the peak) are approached by cycles.
+    In each step some units of one family go, or bits of one layer's weights (`coarse` has what that costs): that whose
+    score, for what it saves of what is lacking, is least. Bytes that only fall when several families shrink together
+    (two layers that share the peak) are approached by cycles.
     """
-    removed: frozenset[int] = frozenset()
+    cuts = Cuts()
     now = estimator.need(graph)
     while True:
         lacking = {"flash": now.flash - flash, "ram": now.ram - ram}
         if max(lacking.values()) <= 0:
-            return removed
-        options: list[tuple[float, float, int, frozenset[int], Need]] = []
-        for index, family in enumerate(channels.families):
-            left = sorted((u for u in family if u not in removed), key=lambda unit: (scores[unit], unit))
-            taken = left[: max(1, round(SHARE_AT_ONCE * len(left)))]
-            while taken and channels.empties(removed | set(taken)):
-                taken = taken[:-1]
-            if not taken:
-                continue
-            then = removed | frozenset(taken)
-            need = estimator.need(remove(graph, channels, then))
+            return cuts
+        options: list[tuple[float, float, int, Cuts, Need]] = []
+        for index, (cost, then) in enumerate(_steps(channels, scores, coarse, cuts)):
+            need = estimator.need(then.apply(graph, channels))
             saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
             benefit = sum(min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
-            cost = sum(scores[u] for u in taken) + 1e-12
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
+            if benefit <= 0 and then.bits != cuts.bits:
+                continue
             options.append(
                 (cost / benefit if benefit > 0 else float("inf"), cost / (cheaper + 1e-9), index, then, need)
             )
         if not options:
-            return removed
-        *_, removed, now = min(options, key=lambda option: option[:3])
+            return cuts
+        *_, cuts, now = min(options, key=lambda option: option[:3])
+
+
+def _steps(
+    channels: Channels,
+    scores: Mapping[int, float],
+    coarse: Mapping[tuple[str, PackedBits], float],
+    cuts: Cuts,
+) -> Iterator[tuple[float, Cuts]]:
+    """What can go next, each with its score."""
+    for family in channels.families:
+        left = sorted((u for u in family if u not in cuts.units), key=lambda unit: (scores[unit], unit))
+        taken = left[: max(1, round(SHARE_AT_ONCE * len(left)))]
+        while taken and channels.empties(cuts.units | set(taken)):
+            taken = taken[:-1]
+        if taken:
+            yield sum(scores[u] for u in taken) + 1e-12, replace(cuts, units=cuts.units | set(taken))
+    for (name, bits), score in coarse.items():
+        if name not in cuts.bits:
+            yield score + 1e-12, replace(cuts, bits={**cuts.bits, name: bits})

@@ -15,7 +15,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from freeml.ir.graph import Graph, Op, Stage, verify
+from freeml.compression.coarse import coarse_bits
+from freeml.ir.graph import Brought, Graph, Op, Stage, verify
 from freeml.ir.types import IntArray, Shape, TensorType
 from freeml.ops.averagepool import AveragePool
 from freeml.ops.batchnorm import BatchNorm
@@ -97,7 +98,8 @@ def find_channels(graph: Graph) -> Channels:
 
 
 def remove(graph: Graph, channels: Channels, removed: Set[int]) -> Graph:
-    """The smaller graph. Formats and statistics that the model brought do not outlive its channels.
+    """The smaller graph. Of the formats and statistics that the graph came with only those of coarse weights outlive
+    its channels.
 
     `removed` are units of `channels`, found in this graph; ValueError when a value would lose its last channel.
     """
@@ -116,9 +118,19 @@ def remove(graph: Graph, channels: Channels, removed: Set[int]) -> Graph:
     nodes = tuple(
         replace(n, stages=tuple(replace(s, op=_fitted(s, graph.types, types)) for s in n.stages)) for n in graph.nodes
     )
-    smaller = replace(graph, nodes=nodes, types=types, constants=constants, brought={}, statistics={})
+    brought = {name: _cut_format(graph.brought[name], channels.cuts.get(name, ()), gone) for name in coarse_bits(graph)}
+    smaller = replace(graph, nodes=nodes, types=types, constants=constants, brought=brought, statistics={})
     verify(smaller)
     return smaller
+
+
+def _cut_format(brought: Brought, cuts: tuple[Labels, ...], gone: IntArray) -> Brought:
+    """The format of constants that lost the indices of removed units."""
+    for cut in cuts:
+        if cut.axis == brought.axis:
+            left = ~np.isin(cut.ids, gone)
+            brought = replace(brought, scale=brought.scale[left], zero_point=brought.zero_point[left])
+    return brought
 
 
 def _fitted(stage: Stage[Op], before: Mapping[str, TensorType], after: Mapping[str, TensorType]) -> Op:

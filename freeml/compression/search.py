@@ -8,11 +8,12 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimator, allocate
+from freeml.compression.allocate import Estimator, allocate, fewer_bits, floor
 from freeml.compression.budget import Budget, drop_interval
-from freeml.compression.channels import find_channels, remove
+from freeml.compression.channels import find_channels
+from freeml.compression.coarse import without_formats
 from freeml.compression.head import Head, find_head
-from freeml.compression.train import Lesson, importance, make_lesson, one_thread, retrain, right_answers
+from freeml.compression.train import Lesson, coarseness, importance, make_lesson, one_thread, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DataError, DoesNotFitError
 from freeml.evaluate import decision_point, quantized_predictions
@@ -134,6 +135,7 @@ class _Search(Generic[B]):
         built = self._build_or_none("the net as it is")
         if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
             return self._result(built)
+        self.graph = without_formats(self.graph)
         self._check_floor(built)
         start = self.estimator.need(self.graph)
         for number in range(1, self.plan.rounds + 1):
@@ -162,10 +164,11 @@ class _Search(Generic[B]):
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
         scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
-        removed = allocate(self.graph, channels, scores, self.estimator, flash=flash, ram=ram)
-        if removed:
-            self.graph = remove(self.graph, channels, removed)
-        return bool(removed)
+        options = fewer_bits(self.graph) if self.estimator.precision.weight_bits == 8 else []
+        coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
+        cuts = allocate(self.graph, channels, scores, coarse, self.estimator, flash=flash, ram=ram)
+        self.graph = cuts.apply(self.graph, channels)
+        return bool(cuts)
 
     def _train(self, step: str, epochs: int, number: int, patience: int | None = None) -> None:
         start = self.done
@@ -221,7 +224,7 @@ class _Search(Generic[B]):
     def _check_floor(self, built: B | None) -> None:
         """Raise CompressionError for a budget that no number of channels meets."""
         channels = find_channels(self.graph)
-        least = remove(self.graph, channels, channels.floor())
+        least = floor(self.graph, channels, self.estimator.precision)
         need = self.estimator.need(least)
         if built is not None and not self.budget.misses(need.flash, need.ram):
             return

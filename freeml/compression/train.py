@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
@@ -13,13 +13,15 @@ from torch import Tensor
 from torch.nn import functional
 
 from freeml.compression.channels import Channels
+from freeml.compression.coarse import coarsen
 from freeml.compression.head import Head
-from freeml.compression.twin import Twin
+from freeml.compression.twin import FORMS, Twin, step_name
 from freeml.data import Part
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
+from freeml.ops.storage import PackedBits
 
 BATCH = 64
 LARGEST_EPOCH = 8192
@@ -32,6 +34,9 @@ DISTILLED = 0.9
 
 STEP = 0.02
 """Largest step of a parameter, relative to the size of its channel's weights or of its layer's output."""
+
+STEP_OF_STEPS = 0.25
+"""What the logarithm of a coarse layer's steps changes by, relative to what its weights do."""
 
 BETAS = (0.9, 0.99)
 SCORED_SAMPLES = 1024
@@ -188,6 +193,8 @@ def _sizes(twin: Twin, x: Tensor) -> dict[str, Tensor]:
                 if index == 1:
                     sizes[name] = values[stage.outputs[0]].square().mean().sqrt().clamp_min(1e-6)
                     continue
+                if step_name(name) in twin.parameters:
+                    sizes[step_name(name)] = torch.tensor(STEP_OF_STEPS)
                 axes = [axis for axis in range(tensor.ndim) if axis != channel % tensor.ndim]
                 size = tensor.square().mean().sqrt().clamp_min(1e-6)
                 sizes[name] = torch.maximum(tensor.square().mean(dim=axes, keepdim=True).sqrt(), 0.1 * size)
@@ -217,7 +224,6 @@ def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, 
     dense layer reads it, and the loss is the net's own log likelihood of a class drawn from its softened answer, whose
     curvature is that of the distillation.
     """
-    twin, chance = Twin(graph), np.random.default_rng(seed)
     readers = {
         stage.outputs[0]: channels.labels[stage.inputs[0]]
         for stage in graph.stages()
@@ -226,21 +232,19 @@ def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, 
     scores = dict.fromkeys(channels.units, 0.0)
     if not readers:
         return scores
+    twin, chance = Twin(graph), np.random.default_rng(seed)
+    sources = {stage.outputs[0]: stage.inputs[0] for stage in graph.stages()}
     column = {unit: index for index, unit in enumerate(channels.units)}
     rows = torch.from_numpy(chance.permutation(len(lesson))[:SCORED_SAMPLES])
     total = torch.zeros(len(column), dtype=torch.float64)
     for batch in torch.split(rows, CHUNK):
         gates: dict[str, Tensor] = {}
         for name, found in readers.items():
-            source = next(s.inputs[0] for s in graph.stages() if s.outputs[0] == name)
-            shape = [1] * len(graph.types[source].shape)
+            shape = [1] * len(graph.types[sources[name]].shape)
             shape[found.axis] = len(found.ids)
             gates[name] = torch.ones((len(batch), *shape), requires_grad=True)
-        logits = head.logits(twin({graph.inputs[0]: lesson.x[batch]}, gates)) / TEMPERATURE
-        draws = torch.from_numpy(chance.random((len(batch), 1)))
-        shares = torch.softmax(logits.detach().double(), dim=1).cumsum(dim=1)
-        drawn = (shares < draws).sum(dim=1).clamp_max(logits.shape[1] - 1)
-        slopes = torch.autograd.grad(functional.cross_entropy(logits, drawn, reduction="sum"), list(gates.values()))
+        values = twin({graph.inputs[0]: lesson.x[batch]}, gates)
+        slopes = torch.autograd.grad(_own_loss(head.logits(values), chance), list(gates.values()))
         by_unit = torch.zeros((len(batch), len(column)), dtype=torch.float64)
         for found, slope in zip(readers.values(), slopes, strict=True):
             places = np.flatnonzero(found.ids)
@@ -248,6 +252,39 @@ def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, 
             by_unit.index_add_(1, columns, slope.flatten(1)[:, torch.from_numpy(places)].double())
         total += by_unit.square().sum(dim=0)
     return {unit: float(total[index]) / (2 * len(rows)) for unit, index in column.items()}
+
+
+def coarseness(
+    graph: Graph, options: Sequence[tuple[str, PackedBits]], head: Head, lesson: Lesson, *, seed: int
+) -> dict[tuple[str, PackedBits], float]:
+    """What fewer bits for the weights of a layer are expected to cost, in the units of `importance`: half the mean
+    square of the loss's slope along what the layer's output changes by."""
+    scores = dict.fromkeys(options, 0.0)
+    makers = {stage.inputs[1]: stage for stage in graph.stages() if isinstance(stage.op, (Conv, Dense))}
+    twin, chance = Twin(graph), np.random.default_rng(seed)
+    changed = {option: coarsen(graph, *option).constants[option[0]] for option in options}
+    rows = torch.from_numpy(chance.permutation(len(lesson))[:SCORED_SAMPLES])
+    for batch in torch.split(rows, CHUNK):
+        values = twin({graph.inputs[0]: lesson.x[batch]})
+        outputs = [values[makers[name].outputs[0]] for name, _ in options]
+        slopes = torch.autograd.grad(_own_loss(head.logits(values), chance), outputs)
+        with torch.no_grad():
+            for option, output, slope in zip(options, outputs, slopes, strict=True):
+                stage = makers[option[0]]
+                weights = torch.from_numpy(changed[option])[None]
+                arguments = (values[stage.inputs[0]], weights, *map(twin.constant, stage.inputs[2:]))
+                change = FORMS[type(stage.op)](stage.op, arguments) - output
+                scores[option] += float((slope * change).flatten(1).sum(dim=1).double().square().sum())
+    return {option: score / (2 * len(rows)) for option, score in scores.items()}
+
+
+def _own_loss(logits: Tensor, chance: np.random.Generator) -> Tensor:
+    """Log likelihood of a class drawn from the net's own softened answer, summed over the samples."""
+    soft = logits / TEMPERATURE
+    draws = torch.from_numpy(chance.random((len(logits), 1)))
+    shares = torch.softmax(soft.detach().double(), dim=1).cumsum(dim=1)
+    drawn = (shares < draws).sum(dim=1).clamp_max(logits.shape[1] - 1)
+    return functional.cross_entropy(soft, drawn, reduction="sum")
 
 
 def _reads(op: object) -> bool:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from freeml.compression.coarse import coarse_bits, largest_number, on_grid, weight_axes
 from freeml.errors import UnsupportedModelError
 from freeml.ir.graph import Graph, Op
 from freeml.ir.types import Array
@@ -41,6 +42,7 @@ from freeml.ops.resize import Resize
 from freeml.ops.sigmoid import Sigmoid
 from freeml.ops.slice import Slice
 from freeml.ops.softmax import Softmax
+from freeml.ops.storage import PackedBits
 from freeml.ops.sub import Sub
 from freeml.ops.tanh import Tanh
 from freeml.ops.transpose import Transpose
@@ -52,7 +54,10 @@ Inputs = tuple[Tensor, ...]
 class Twin:
     """A graph as a differentiable function.
 
-    `parameters` are the weights and biases of convolutions and dense layers by constant name, float32 leaves.
+    `parameters` are the weights and biases of convolutions and dense layers by constant name, float32 leaves. Coarse
+    weights are trained through their grid: they count as the next number on it, the slope passes as if they were not
+    rounded (Bengio et al., 2013), and the logarithm of each channel's step is a parameter too, under `step_name`
+    (Esser et al., 2020).
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -73,13 +78,20 @@ class Twin:
             for name in graph.constants
             if name in trained and graph.constants[name].dtype == np.float32
         }
+        self._coarse = coarse_bits(graph)
+        for name in self._coarse:
+            steps = np.log(graph.brought[name].scale).astype(np.float32)
+            along = [1] * self._constants[name].ndim
+            along[1 + weight_axes(graph)[name]] = len(steps)
+            self.parameters[step_name(name)] = torch.from_numpy(steps.reshape(along)).requires_grad_()
 
     def __call__(self, inputs: Mapping[str, Tensor], gates: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Every value by name, constants left out.
+        """Every value by name, constants that are not coarse left out.
 
         A gate is multiplied into the first input of the stage whose first output it is named after.
         """
         values: dict[str, Tensor] = {name: inputs[name] for name in self.graph.inputs}
+        values |= {name: self._rounded(name, bits) for name, bits in self._coarse.items()}
         for stage in self.graph.stages():
             arguments = [values[v] if v in values else self._constants[v] for v in stage.inputs]
             gate = None if gates is None else gates.get(stage.outputs[0])
@@ -88,11 +100,32 @@ class Twin:
             values[stage.outputs[0]] = FORMS[type(stage.op)](stage.op, tuple(arguments))
         return values
 
+    def constant(self, name: str) -> Tensor:
+        """A constant with its sample axis, as it counts."""
+        return self._rounded(name, self._coarse[name]) if name in self._coarse else self._constants[name]
+
     def to_graph(self) -> Graph:
         """The graph with the parameters as they are now."""
         constants = dict(self.graph.constants)
-        constants |= {name: tensor.detach().numpy()[0].copy() for name, tensor in self.parameters.items()}
-        return replace(self.graph, constants=constants)
+        constants |= {
+            name: tensor.detach().numpy()[0].copy() for name, tensor in self.parameters.items() if name in constants
+        }
+        graph = replace(self.graph, constants=constants)
+        for name, bits in self._coarse.items():
+            steps = self.parameters[step_name(name)].detach().double().exp().flatten().numpy()
+            graph = on_grid(graph, name, steps, bits)
+        return graph
+
+    def _rounded(self, name: str, bits: PackedBits) -> Tensor:
+        """Coarse weights as they count."""
+        step, q = self.parameters[step_name(name)].exp(), largest_number(bits)
+        number = torch.clamp(self._constants[name] / step, -q, q)
+        return (number + (number.round() - number).detach()) * step
+
+
+def step_name(weights: str) -> str:
+    """Name of the parameter that holds the logarithms of the steps of coarse weights."""
+    return f"{weights} steps"
 
 
 def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:

@@ -15,6 +15,7 @@ import numpy as np
 from freeml.fixedpoint.rounding import Requant, nearest
 from freeml.ir.graph import Brought, Op, QOp
 from freeml.ir.types import ITEM_BYTES, FloatArray, IntArray, QDType, QType, Shape
+from freeml.ops.storage import Packed
 
 Clamp: TypeAlias = tuple[float, float]
 NO_CLAMP: Clamp = (float("-inf"), float("inf"))
@@ -109,7 +110,8 @@ def clamp_bounds(clamp: Clamp, out: QType) -> tuple[int, int]:
 class Operand:
     """A tensor as C sees it: an expression for its first element, its element type, and its QType.
 
-    A constant with a `far_address` lies beyond the reach of pointers: its rows are copied to scratch before use.
+    A constant with a `far_address` lies beyond the reach of pointers: its rows are copied to scratch before use. One
+    that is `packed` is unpacked to scratch by the numbers of `book`; `ctype` is that of the numbers.
     """
 
     expr: str
@@ -117,11 +119,23 @@ class Operand:
     type: QType
     is_constant: bool = False
     far_address: int | None = None
+    packed: Packed | None = None
+    book: str = ""
 
     @property
     def item_bytes(self) -> int:
         """Bytes of one element."""
         return ITEM_BYTES[self.type.dtype]
+
+    @property
+    def by_row(self) -> bool:
+        """Whether each row is brought to scratch before use."""
+        return self.far_address is not None or (self.packed is not None and not self.packed.whole)
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is unpacked to scratch when its layer is called."""
+        return self.packed is not None and self.packed.whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -237,9 +251,16 @@ def requant_tables(requant: Requant, suffix: str = "multipliers") -> tuple[CArra
 
 
 ROW = "row"
-"""Scratch that holds a row of far weights."""
+"""Scratch that holds a row of weights that are far or packed."""
+
+UNPACKED = "weights"
+"""Scratch that holds all the weights of a layer."""
 
 
-def far_scratch(weights: Operand, row_length: int) -> tuple[Scratch, ...]:
-    """Room for one row of weights, when they are far."""
-    return () if weights.far_address is None else (Scratch(name=ROW, ctype=weights.ctype, count=row_length),)
+def weight_scratch(weights: Operand, row_length: int) -> tuple[Scratch, ...]:
+    """Room for one row of weights, or for all of them, where they are not used in place."""
+    if weights.by_row:
+        return (Scratch(name=ROW, ctype=weights.ctype, count=row_length),)
+    if weights.whole:
+        return (Scratch(name=UNPACKED, ctype=weights.ctype, count=weights.type.size),)
+    return ()

@@ -21,11 +21,12 @@ from freeml.ops.base import (
     Quantized,
     Quantizing,
     Scratch,
-    far_scratch,
     requant_tables,
     requant_view,
+    weight_scratch,
 )
 from freeml.ops.linear import linear_matmul, quantize_linear
+from freeml.ops.storage import Packed
 from freeml.ops.windows import Plane, Window, channels_back, channels_last, plane
 
 
@@ -95,7 +96,8 @@ class Conv(FloatOp):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QConv(LoweredOp):
-    """Integer convolution. Inputs: x, weights, bias. `channels_last` says how x and y are laid out."""
+    """Integer convolution. Inputs: x, weights, bias. `channels_last` says how x and y are laid out, `packed` how the
+    weights lie in flash where not as they are."""
 
     window: Window
     group: int
@@ -104,6 +106,11 @@ class QConv(LoweredOp):
     requant: Requant
     wide: bool
     channels_last: bool = False
+    packed: Packed | None = None
+
+    def weight_rows(self, shape: tuple[int, ...]) -> int:
+        """How many dot products of weights of this shape there are; the weights of a depthwise one are never apart."""
+        return 1 if self.depthwise else shape[0]
 
     def run(self, inputs: tuple[IntArray, ...]) -> tuple[IntArray, ...]:
         """Windows padded with the zero point, an exact product, requantize."""
@@ -163,7 +170,7 @@ class QConv(LoweredOp):
         scratch: tuple[Scratch, ...] = ()
         if gathers:
             scratch = (Scratch(name="patch", ctype=x.ctype, count=geometry.taps * patch_channels),)
-        scratch += far_scratch(w, geometry.taps * cg)
+        scratch += weight_scratch(w, geometry.taps * cg)
         return Kernel(
             template="conv", inputs=c.inputs, outputs=c.outputs, view=view,
             tables=requant_tables(self.requant), scratch=scratch,

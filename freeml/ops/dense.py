@@ -20,12 +20,13 @@ from freeml.ops.base import (
     Lowering,
     Quantized,
     Quantizing,
-    far_scratch,
     requant_tables,
     requant_view,
+    weight_scratch,
 )
 from freeml.ops.conv import dot_name
 from freeml.ops.linear import linear_matmul, quantize_linear
+from freeml.ops.storage import Packed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,10 +75,16 @@ def transposed(brought: Brought) -> Brought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QDense(LoweredOp):
-    """Integer dense layer. Inputs: x (..., K), weights (M, K), bias (M,)."""
+    """Integer dense layer. Inputs: x (..., K), weights (M, K), bias (M,). `packed` says how the weights lie in flash
+    where not as they are."""
 
     requant: Requant
     wide: bool
+    packed: Packed | None = None
+
+    def weight_rows(self, shape: tuple[int, ...]) -> int:
+        """How many dot products of weights of this shape there are."""
+        return shape[0]
 
     def run(self, inputs: tuple[IntArray, ...]) -> tuple[IntArray, ...]:
         """Exact product, requantize."""
@@ -96,7 +103,7 @@ class QDense(LoweredOp):
         )
         return Kernel(
             template="dense", inputs=c.inputs, outputs=c.outputs, view=view,
-            tables=requant_tables(self.requant), scratch=far_scratch(w, view.depth),
+            tables=requant_tables(self.requant), scratch=weight_scratch(w, view.depth),
         )  # fmt: skip
 
 

@@ -154,6 +154,19 @@ def _far(found: Events, kernel: Kernel, row: int, count: int) -> None:
     found["far.words" if even else "far.bytes"] += count * (row_bytes // 2 if even else row_bytes)
 
 
+def _unpacked(found: Events, kernel: Kernel, row: int, uses: int) -> None:
+    """Packed weights: all of them once, or `uses` rows of `row`."""
+    weights = kernel.inputs[1]
+    if weights.packed is None:
+        return
+    times, count = (1, weights.type.size) if weights.packed.whole else (uses, row)
+    each = 8 // weights.packed.bits
+    name = f"unpack{weights.packed.bits}"
+    found[name] += times
+    found[f"{name}.bytes"] += times * (count // each)
+    found[f"{name}.rest"] += times * (count % each)
+
+
 # --- convolutions and dense layers -----------------------------------------------------------------------------------
 
 
@@ -195,6 +208,7 @@ def _conv(found: Events, layer: LayerKernels, view: ConvView, gather: str) -> in
     _dot(found, view.dot, view.depth, outputs, strided=view.depthwise)
     if not view.depthwise:
         _far(found, layer.head, view.depth, outputs)
+    _unpacked(found, layer.head, view.depth, outputs)
     if pool is None:
         count_requant(found, view.requant, outputs, wide=view.wide)
         found["conv.stores"] += outputs
@@ -251,5 +265,6 @@ def _dense(found: Events, head: Kernel, view: DenseView) -> int:
     found["dense.outputs"] += outputs
     _dot(found, view.dot, view.depth, outputs, strided=False)
     _far(found, head, view.depth, outputs)
+    _unpacked(found, head, view.depth, outputs)
     count_requant(found, view.requant, outputs, wide=view.wide)
     return outputs

@@ -50,4 +50,5 @@ def far_addresses(
 
 
 def _has_rows(op: object) -> bool:
-    return isinstance(op, QDense) or (isinstance(op, QConv) and not op.depthwise)
+    """Packed weights stay near: what they save is more than a far row costs."""
+    return (isinstance(op, QDense) or (isinstance(op, QConv) and not op.depthwise)) and op.packed is None

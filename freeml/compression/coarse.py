@@ -1,0 +1,73 @@
+"""Weights of 4 or 2 bits: a layer's float weights on a grid of few numbers, which its integer weights then are.
+
+A coarse layer is told by the format that its weights bring (`Graph.brought`): symmetric, one step for each output
+channel. Quantization keeps it as it keeps a quantized model's.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
+
+from freeml.ir.graph import Brought, Graph
+from freeml.ir.types import Array, FloatArray
+from freeml.ops.conv import Conv
+from freeml.ops.dense import Dense
+from freeml.ops.storage import PackedBits
+
+CLIPS = np.linspace(0.25, 1.0, 31)
+"""Shares of a channel's largest weight that its grid may end at."""
+
+
+def largest_number(bits: PackedBits) -> int:
+    """The grid's end: as far below zero as above."""
+    return int((1 << (bits - 1)) - 1)
+
+
+def weight_axes(graph: Graph) -> dict[str, int]:
+    """The output channels' axis of every layer's weights that may be coarse, by constant name."""
+    uses = Counter(v for stage in graph.stages() for v in stage.inputs)
+    found = {}
+    for stage in graph.stages():
+        if isinstance(stage.op, (Conv, Dense)):
+            name = stage.inputs[1]
+            array = graph.constants.get(name)
+            if array is not None and array.dtype == np.float32 and uses[name] == 1:
+                found[name] = 0 if isinstance(stage.op, Conv) else 1
+    return found
+
+
+def coarse_bits(graph: Graph) -> dict[str, PackedBits]:
+    """Bits of every coarse layer's weights, by constant name."""
+    return {name: 4 if b.bits == 4 else 2 for name, b in graph.brought.items() if b.bits in (2, 4)}
+
+
+def without_formats(graph: Graph) -> Graph:
+    """The graph without the formats and statistics it came with: they do not outlive retraining."""
+    return replace(graph, brought={}, statistics={})
+
+
+def coarsen(graph: Graph, name: str, bits: PackedBits) -> Graph:
+    """The graph with the weights `name` of so many bits, their grid that of least squared error in each channel."""
+    axis = weight_axes(graph)[name]
+    weights = np.moveaxis(graph.constants[name].astype(np.float64), axis, 0)
+    flat, q = weights.reshape(weights.shape[0], -1), largest_number(bits)
+    largest = np.abs(flat).max(axis=1)
+    steps = np.where(largest > 0, largest, 1.0)[:, np.newaxis] * CLIPS / q
+    error = [((np.clip(np.round(flat / s[:, None]), -q, q) * s[:, None] - flat) ** 2).sum(axis=1) for s in steps.T]
+    best = steps[np.arange(len(flat)), np.argmin(error, axis=0)]
+    return on_grid(graph, name, best, bits)
+
+
+def on_grid(graph: Graph, name: str, steps: FloatArray, bits: PackedBits) -> Graph:
+    """The graph with the weights `name` brought to whole multiples of `steps`, one for each output channel."""
+    axis, q = weight_axes(graph)[name], largest_number(bits)
+    exact = steps.astype(np.float32).astype(np.float64)
+    along = [1] * graph.constants[name].ndim
+    along[axis] = len(steps)
+    numbers = np.clip(np.round(graph.constants[name] / exact.reshape(along)), -q, q)
+    array: Array = (numbers * exact.reshape(along)).astype(np.float32)
+    brought = Brought(scale=exact, zero_point=np.zeros(len(steps), dtype=np.int64), bits=bits, axis=axis)
+    return replace(graph, constants={**graph.constants, name: array}, brought={**graph.brought, name: brought})
