@@ -271,7 +271,7 @@ def coarseness(
         with torch.no_grad():
             for option, output, slope in zip(options, outputs, slopes, strict=True):
                 stage = makers[option[0]]
-                weights = torch.from_numpy(changed[option])[None]
+                weights = torch.from_numpy(changed[option].copy())[None]
                 arguments = (values[stage.inputs[0]], weights, *map(twin.constant, stage.inputs[2:]))
                 change = FORMS[type(stage.op)](stage.op, arguments) - output
                 scores[option] += float((slope * change).flatten(1).sum(dim=1).double().square().sum())

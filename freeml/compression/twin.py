@@ -86,14 +86,14 @@ class Twin:
             self.parameters[step_name(name)] = torch.from_numpy(steps.reshape(along)).requires_grad_()
 
     def __call__(self, inputs: Mapping[str, Tensor], gates: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Every value by name, constants that are not coarse left out.
+        """Every value by name, constants left out.
 
         A gate is multiplied into the first input of the stage whose first output it is named after.
         """
         values: dict[str, Tensor] = {name: inputs[name] for name in self.graph.inputs}
-        values |= {name: self._rounded(name, bits) for name, bits in self._coarse.items()}
+        constants = {**self._constants, **{name: self._rounded(name, bits) for name, bits in self._coarse.items()}}
         for stage in self.graph.stages():
-            arguments = [values[v] if v in values else self._constants[v] for v in stage.inputs]
+            arguments = [values[v] if v in values else constants[v] for v in stage.inputs]
             gate = None if gates is None else gates.get(stage.outputs[0])
             if gate is not None:
                 arguments[0] = arguments[0] * gate
