@@ -278,7 +278,7 @@ def random_net(seed: int) -> Net:
 
 
 def packed(graph: QGraph, seed: int) -> QGraph:
-    """The graph with every layer's weights in 4 or 2 bits."""
+    """The graph with every layer's weights in 4 or 2 bits, or with few that are not zero."""
     chance, constants = np.random.default_rng(seed), dict(graph.constants)
     for stage in graph.stages():
         if isinstance(stage.op, (QConv, QDense)):
@@ -404,8 +404,8 @@ def main() -> None:
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(price_file(found, arguments.board, arguments.toolchain), indent=1) + "\n")
     document = json.loads(path.read_text())
-    known = {name: price for name, price in document["prices"].items() if not name.startswith("unpack")}
-    found = collect(range(1000, 1000 + arguments.nets // 6), arguments, pack=True)
+    known = {name: price for name, price in document["prices"].items() if not name.startswith(("unpack", "sparse"))}
+    found = collect(range(1000, 1000 + arguments.nets // 5), arguments, pack=True)
     document["prices"] = extend([row for _, part in found for row in part], known)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"written to {path}")

@@ -82,6 +82,40 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
 }
 #endif
 
+/* fm_dot_delta_<x>_s8: dot product with a row of `entries` weights, each behind the number of zeros ahead of it.
+ *
+ * fm_dot_bitmap_<x>_s8: the same with a row of `size` bytes of bits, the lowest first: those set have a weight, the next
+ * of `weights`. A port may bring its own of both. */
+#define FM_DEFINE_DOT_SPARSE(name, x_t)                                                                                \
+    static inline int32_t fm_dot_delta_##name(const x_t *x, const uint8_t *row, size_t entries)                        \
+    {                                                                                                                  \
+        int32_t sum = 0;                                                                                               \
+        for (; entries != 0U; --entries) {                                                                             \
+            x += *row++;                                                                                               \
+            sum += fm_mul16(*x++, (int8_t)*row++);                                                                     \
+        }                                                                                                              \
+        return sum;                                                                                                    \
+    }                                                                                                                  \
+                                                                                                                       \
+    static inline int32_t fm_dot_bitmap_##name(const x_t *x, const uint8_t *bits, const uint8_t *weights, size_t size) \
+    {                                                                                                                  \
+        int32_t sum = 0;                                                                                               \
+        for (; size != 0U; --size, x += 8) {                                                                           \
+            const x_t *next = x;                                                                                       \
+            for (unsigned left = *bits++; left != 0U; left >>= 1, ++next) {                                            \
+                if ((left & 1U) != 0U) {                                                                               \
+                    sum += fm_mul16(*next, (int8_t)*weights++);                                                        \
+                }                                                                                                      \
+            }                                                                                                          \
+        }                                                                                                              \
+        return sum;                                                                                                    \
+    }
+
+#ifndef FM_PORT_DOT_SPARSE
+FM_DEFINE_DOT_SPARSE(s8_s8, int8_t)
+FM_DEFINE_DOT_SPARSE(s16_s8, int16_t)
+#endif
+
 /* Where a window sits in a channels-last map: counts in taps, and in elements how far it is from one thing to the
  * next. */
 typedef struct fm_window {

@@ -16,6 +16,7 @@ from freeml.ops.base import Kernel, LoweredOp, Lowering, Operand, Scratch
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.maxpool import QMaxPool
+from freeml.ops.storage import Sparse
 from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, is_view
 from freeml.targets import Board
 
@@ -206,18 +207,22 @@ def _constant(
         return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, far_address=far), [data]
     assert isinstance(stage.op, (QConv, QDense))
     rows = array.reshape(stage.op.weight_rows(array.shape), -1)
-    stored = [
-        CData(
-            name=expr, ctype="uint8_t", values=packed.encode(rows), comment=f"{comment} in {packed.bits} bits each",
-            layer=layer,
-        )
-    ]  # fmt: skip
-    book = f"fm_signed{packed.bits}"
-    if packed.book:
-        book = f"fm_{prefix}_book"
-        text = f"what {packed.bits} bits of the weights of {node.name} stand for"
-        stored.append(CData(name=book, ctype="int8_t", values=packed.book, comment=text, layer=layer))
-    return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, packed=packed, book=book), stored
+    if isinstance(packed, Sparse):
+        table, how = f"fm_{prefix}_ends", f"by {packed.kind}"
+        entries = f"where the rows of the weights of {node.name} end, in entries"
+        extra = [CData(name=table, ctype="uint16_t", values=packed.ends(rows), comment=entries, layer=layer)]
+    else:
+        table, how, extra = f"fm_signed{packed.bits}", f"in {packed.bits} bits each", []
+        if packed.book:
+            table = f"fm_{prefix}_book"
+            text = f"what {packed.bits} bits of the weights of {node.name} stand for"
+            extra = [CData(name=table, ctype="int8_t", values=packed.book, comment=text, layer=layer)]
+    comment = f"{comment} {how}"
+    data = CData(name=expr, ctype="uint8_t", values=packed.encode(rows), comment=comment, layer=layer)
+    return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, packed=packed, table=table), [
+        data,
+        *extra,
+    ]
 
 
 def _other(kernel: Kernel) -> str:

@@ -21,7 +21,7 @@ from freeml.ops.prelu import QPRelu
 from freeml.ops.reducemean import QReduceMean
 from freeml.ops.reshape import QReshape
 from freeml.ops.softmax import Exponential, QSoftmax
-from freeml.ops.storage import Packed
+from freeml.ops.storage import Packed, Sparse
 from freeml.ops.transpose import QTranspose
 from freeml.ops.windows import Window
 
@@ -41,7 +41,7 @@ _OPERATORS = (
     ),
     *(QMaxPool, QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
 )
-_PARTS = (AxisMap, Exponential, Packed, Requant, Rescale, Window)
+_PARTS = (AxisMap, Exponential, Packed, Requant, Rescale, Sparse, Window)
 
 INTEGER_CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*_OPERATORS, *_PARTS)}
 """Every dataclass an integer operator is made of, by name: the vocabulary of a stored graph."""

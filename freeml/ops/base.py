@@ -15,7 +15,7 @@ import numpy as np
 from freeml.fixedpoint.rounding import Requant, nearest
 from freeml.ir.graph import Brought, Op, QOp
 from freeml.ir.types import ITEM_BYTES, FloatArray, IntArray, QDType, QType, Shape
-from freeml.ops.storage import Packed
+from freeml.ops.storage import Packed, Sparse, Storage
 
 Clamp: TypeAlias = tuple[float, float]
 NO_CLAMP: Clamp = (float("-inf"), float("inf"))
@@ -111,7 +111,8 @@ class Operand:
     """A tensor as C sees it: an expression for its first element, its element type, and its QType.
 
     A constant with a `far_address` lies beyond the reach of pointers: its rows are copied to scratch before use. One
-    that is `packed` is unpacked to scratch by the numbers of `book`; `ctype` is that of the numbers.
+    that is `packed` is unpacked to scratch by the numbers in the array `table`, or, where sparse, has its rows' ends
+    there; `ctype` is that of the numbers.
     """
 
     expr: str
@@ -119,8 +120,8 @@ class Operand:
     type: QType
     is_constant: bool = False
     far_address: int | None = None
-    packed: Packed | None = None
-    book: str = ""
+    packed: Storage | None = None
+    table: str = ""
 
     @property
     def item_bytes(self) -> int:
@@ -130,12 +131,17 @@ class Operand:
     @property
     def by_row(self) -> bool:
         """Whether each row is brought to scratch before use."""
-        return self.far_address is not None or (self.packed is not None and not self.packed.whole)
+        return self.far_address is not None or (isinstance(self.packed, Packed) and not self.packed.whole)
 
     @property
     def whole(self) -> bool:
         """Whether all of it is unpacked to scratch when its layer is called."""
-        return self.packed is not None and self.packed.whole
+        return isinstance(self.packed, Packed) and self.packed.whole
+
+    @property
+    def sparse(self) -> bool:
+        """Whether its zeros are left out."""
+        return isinstance(self.packed, Sparse)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -26,7 +26,7 @@ from freeml.ops.base import (
     weight_scratch,
 )
 from freeml.ops.linear import linear_matmul, quantize_linear
-from freeml.ops.storage import Packed
+from freeml.ops.storage import Storage
 from freeml.ops.windows import Plane, Window, channels_back, channels_last, plane
 
 
@@ -106,7 +106,7 @@ class QConv(LoweredOp):
     requant: Requant
     wide: bool
     channels_last: bool = False
-    packed: Packed | None = None
+    packed: Storage | None = None
 
     def weight_rows(self, shape: tuple[int, ...]) -> int:
         """How many dot products of weights of this shape there are; the weights of a depthwise one are never apart."""

@@ -26,7 +26,7 @@ from freeml.ops.base import (
 )
 from freeml.ops.conv import dot_name
 from freeml.ops.linear import linear_matmul, quantize_linear
-from freeml.ops.storage import Packed
+from freeml.ops.storage import Storage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class QDense(LoweredOp):
 
     requant: Requant
     wide: bool
-    packed: Packed | None = None
+    packed: Storage | None = None
 
     def weight_rows(self, shape: tuple[int, ...]) -> int:
         """How many dot products of weights of this shape there are."""

@@ -17,6 +17,7 @@ from freeml.ops.concat import ConcatView
 from freeml.ops.conv import ConvView
 from freeml.ops.dense import DenseView
 from freeml.ops.pool import PoolView
+from freeml.ops.storage import Packed, Sparse
 from freeml.ops.windows import Plane
 from freeml.plan.counting import Events, count_requant, spans
 from freeml.plan.others import ALONE, elementwise, numbers
@@ -154,17 +155,29 @@ def _far(found: Events, kernel: Kernel, row: int, count: int) -> None:
     found["far.words" if even else "far.bytes"] += count * (row_bytes // 2 if even else row_bytes)
 
 
-def _unpacked(found: Events, kernel: Kernel, row: int, uses: int) -> None:
-    """Packed weights: all of them once, or `uses` rows of `row`."""
+def _products(found: Events, kernel: Kernel, view: ConvView | DenseView, outputs: int, *, strided: bool) -> None:
+    """The dot products of a layer, and bringing their weights to where they are read."""
     weights = kernel.inputs[1]
-    if weights.packed is None:
+    if isinstance(weights.packed, Sparse):
+        _sparse(found, weights.packed, view.dot, view.depth, weights.type.shape[0], outputs)
         return
-    times, count = (1, weights.type.size) if weights.packed.whole else (uses, row)
-    each = 8 // weights.packed.bits
-    name = f"unpack{weights.packed.bits}"
-    found[name] += times
-    found[f"{name}.bytes"] += times * (count // each)
-    found[f"{name}.rest"] += times * (count % each)
+    _dot(found, view.dot, view.depth, outputs, strided=strided)
+    if not strided:
+        _far(found, kernel, view.depth, outputs)
+    if isinstance(weights.packed, Packed):
+        times, count = (1, weights.type.size) if weights.packed.whole else (outputs, view.depth)
+        name, each = f"unpack{weights.packed.bits}", 8 // weights.packed.bits
+        found[name] += times
+        found[f"{name}.bytes"] += times * (count // each)
+        found[f"{name}.rest"] += times * (count % each)
+
+
+def _sparse(found: Events, sparse: Sparse, name: str, row: int, rows: int, outputs: int) -> None:
+    """Dot products with weights without their zeros."""
+    found[f"sparse.{sparse.kind}.{name}"] += outputs
+    found[f"sparse.{sparse.kind}.{name}.entries"] += sparse.entries * (outputs // rows)
+    if sparse.kind == "bitmap":
+        found[f"sparse.bitmap.{name}.bytes"] += outputs * sparse.row_bytes(row)
 
 
 # --- convolutions and dense layers -----------------------------------------------------------------------------------
@@ -205,10 +218,7 @@ def _conv(found: Events, layer: LayerKernels, view: ConvView, gather: str) -> in
     found[f"{kind}.outputs"] += outputs
     if not view.gathers:
         found[f"{kind}.outputs.direct"] += outputs
-    _dot(found, view.dot, view.depth, outputs, strided=view.depthwise)
-    if not view.depthwise:
-        _far(found, layer.head, view.depth, outputs)
-    _unpacked(found, layer.head, view.depth, outputs)
+    _products(found, layer.head, view, outputs, strided=view.depthwise)
     if pool is None:
         count_requant(found, view.requant, outputs, wide=view.wide)
         found["conv.stores"] += outputs
@@ -263,8 +273,6 @@ def _dense(found: Events, head: Kernel, view: DenseView) -> int:
     outputs = view.rows * view.out_channels
     found["dense.rows"] += view.rows
     found["dense.outputs"] += outputs
-    _dot(found, view.dot, view.depth, outputs, strided=False)
-    _far(found, head, view.depth, outputs)
-    _unpacked(found, head, view.depth, outputs)
+    _products(found, head, view, outputs, strided=False)
     count_requant(found, view.requant, outputs, wide=view.wide)
     return outputs

@@ -1,20 +1,32 @@
-"""Which weights are packed: several to a byte wherever they take few values, for boards that are short of flash."""
+"""Which form weights take in flash, where that is short: the fewest bytes, and of forms that take hardly more the one
+that costs the fewest cycles."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from freeml.ir.graph import Node, QGraph, QOp, Stage
+from freeml.ir.types import IntArray
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
-from freeml.ops.storage import Packed, packings
+from freeml.ops.storage import Packed, Storage, packings, sparse_forms
+
+ALIKE = 1.05
+"""Forms that take so many times the fewest bytes count as alike."""
+
+LARGEST_BYTES = 32_767
+"""Of a layer that is not stored as it is: what 16-bit differences of pointers reach."""
+
+DENSE, UNPACK, ENTRY, BIT, ONE = 9.0, 13.0, 27.0, 8.0, 22.0
+"""Estimated MSP430 cycles of a weight in a dot product, of unpacking one, of an entry of a delta row, of a bit of a
+bitmap and of a bit that is set: rounded from freeml/plan/prices, to tell forms apart, not to predict."""
 
 
 def pack_weights(graph: QGraph, whole_bytes: int) -> QGraph:
-    """The same graph, in the board's layout, with the weights of every layer in the form that takes the fewest bytes.
+    """The same graph, in the board's layout, with the weights of every layer in the form that suits them.
 
-    A layer that reads its weights more than once, as a convolution does for each window, has them unpacked once where
-    they take at most `whole_bytes` of SRAM.
+    A layer that reads its weights more than once, as a convolution does for each window, has packed ones unpacked once
+    where they take at most `whole_bytes` of SRAM.
     """
 
     def packed(node: Node[QOp]) -> Node[QOp]:
@@ -28,14 +40,31 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
     if not isinstance(op, (QConv, QDense)) or graph.types[stage.inputs[1]].dtype != "int8":
         return stage
     weights = graph.constants[stage.inputs[1]]
-    rows, outputs = op.weight_rows(weights.shape), graph.types[stage.outputs[0]]
-    again = outputs.size > (weights.shape[-1] if rows == 1 else rows)  # than one window, or one position
-    whole = again and weights.size <= whole_bytes
-    if op.kind == "Conv" and rows == 1 and not whole:
-        return stage  # the weights of a depthwise convolution are not read row by row
-
-    def stored(packed: Packed | None) -> int:
-        return weights.size if packed is None else packed.stored_bytes(rows, weights.size // rows)
-
-    best = min((None, *packings(weights, whole=whole)), key=stored)
+    rows = weights.reshape(op.weight_rows(weights.shape), -1)
+    depthwise = isinstance(op, QConv) and op.depthwise
+    uses = graph.types[stage.outputs[0]].size // (weights.shape[-1] if depthwise else len(rows))
+    whole = uses > 1 and weights.size <= whole_bytes
+    forms: list[Storage | None] = [None]
+    if whole or not depthwise:  # the weights of a depthwise convolution are not read row by row
+        forms += packings(weights, whole=whole)
+    if not depthwise and not op.wide:
+        forms += sparse_forms(rows)
+    forms = [form for form in forms if form is None or stored_bytes(rows, form) <= LARGEST_BYTES]
+    fewest = min(stored_bytes(rows, form) for form in forms)
+    alike = [form for form in forms if stored_bytes(rows, form) <= fewest * ALIKE]
+    best = min(alike, key=lambda form: (_work(rows, form, uses), stored_bytes(rows, form)))
     return stage if best is None else replace(stage, op=replace(op, packed=best))
+
+
+def stored_bytes(rows: IntArray, form: Storage | None) -> int:
+    """Bytes of int8 weights (rows, length) in flash, with what it takes to read them."""
+    return rows.size if form is None else form.stored_bytes(rows)
+
+
+def _work(rows: IntArray, form: Storage | None, uses: int) -> float:
+    """Estimated cycles of all dot products with the weights."""
+    if form is None:
+        return uses * DENSE * rows.size
+    if isinstance(form, Packed):
+        return uses * DENSE * rows.size + (1 if form.whole else uses) * UNPACK * rows.size
+    return uses * (ENTRY * form.entries if form.kind == "delta" else BIT * rows.size + ONE * form.entries)

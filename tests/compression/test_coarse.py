@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import blobs
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import blobs
 from freeml.compression.allocate import Cuts, Estimator, Need, allocate, fewer_bits, floor
 from freeml.compression.channels import find_channels, remove
 from freeml.compression.coarse import coarse_bits, coarsen, largest_number, weight_axes

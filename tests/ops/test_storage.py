@@ -16,7 +16,7 @@ from freeml.ir.serialize import from_json, to_json
 from freeml.ops import INTEGER_CLASSES
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
-from freeml.ops.storage import SIGNED, Packed, packings
+from freeml.ops.storage import SIGNED, Packed, packings, sparse_forms
 from freeml.plan.memory import plan_memory
 from freeml.plan.storage import pack_weights
 from freeml.regions.hazards import prove
@@ -46,9 +46,32 @@ def test_packing_loses_nothing(book, shape, whole, seed):
     assert {p.bits for p in found} >= ({4} if len(np.unique(weights)) <= 16 else set())
     for packed in found:
         data = packed.encode(weights)
-        assert len(data) + len(packed.book) == packed.stored_bytes(*shape)
+        assert len(data) + len(packed.book) == packed.stored_bytes(weights)
         assert all(0 <= byte <= 255 for byte in data)
         assert np.array_equal(packed.decode(data, *shape), weights)
+
+
+@given(
+    shape=st.tuples(st.integers(1, 5), st.integers(1, 700)),
+    share=st.sampled_from((0, 0.005, 0.1, 0.6, 1)),
+    seed=st.integers(0, 99),
+)
+def test_leaving_out_zeros_loses_nothing(shape, share, seed):
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(-128, 128, shape) * (rng.random(shape) < share)
+    for sparse in sparse_forms(weights):
+        data, ends = sparse.encode(weights), sparse.ends(weights)
+        assert len(data) + 2 * len(ends) == sparse.stored_bytes(weights)
+        assert all(0 <= byte <= 255 for byte in data)
+        assert ends[-1] == sparse.entries
+        assert np.array_equal(sparse.decode(data, ends, *shape), weights)
+
+
+def test_long_runs_of_zeros_are_bridged():
+    weights = np.zeros((1, 600), dtype=np.int64)
+    weights[0, 599] = -3
+    delta = sparse_forms(weights)[0]
+    assert delta.encode(weights) == (255, 0, 255, 0, 87, 253)
 
 
 def test_nothing_packs_more_than_sixteen_numbers():
@@ -59,7 +82,11 @@ def coarse(graph: QGraph, chance: np.random.Generator) -> QGraph:
     """Every layer's weights toward zero, to the next of a few numbers, so that no sum grows; some are left."""
     constants = dict(graph.constants)
     for stage in graph.stages():
-        if isinstance(stage.op, (QConv, QDense)) and (choice := chance.integers(5)) < 4:
+        choice = chance.integers(8)
+        if isinstance(stage.op, (QConv, QDense)) and choice >= 5:
+            w = constants[stage.inputs[1]]
+            constants[stage.inputs[1]] = w * (chance.random(w.shape) < (0, 0.1, 0.45)[choice - 5])
+        elif isinstance(stage.op, (QConv, QDense)) and choice < 4:
             book, w = np.array(sorted({0, *BOOKS[choice]})), constants[stage.inputs[1]]
             below, above = book[np.searchsorted(book, w, "right") - 1], book[np.searchsorted(book, w) % len(book)]
             constants[stage.inputs[1]] = np.where(w > 0, np.where(w >= 0, below, 0), np.where(w < 0, above, 0))
@@ -103,6 +130,15 @@ def test_random_packed_nets(drawn, width, seed, workshop):
 @given(drawn=nets(), seed=st.integers(0, 1000))
 def test_many_random_packed_nets(drawn, width, seed, workshop):
     check_packed(drawn, width, seed, workshop)
+
+
+@pytest.mark.parametrize("kind", ["delta", "bitmap"])
+@pytest.mark.parametrize("share", [0.05, 0.3])
+def test_a_form_wins_where_it_takes_the_fewest_bytes(kind, share):
+    """An eighth of the weights is where an index of eight bits for each is as large as a bit for every one."""
+    weights = np.arange(1, 6401).reshape(10, 640) % 97 * (np.random.default_rng(0).random((10, 640)) < share)
+    found = {form.kind: form.stored_bytes(weights) for form in sparse_forms(weights)}
+    assert (min(found, key=found.__getitem__) == kind) == ((share < 0.125) == (kind == "delta"))
 
 
 def test_a_row_begins_at_a_byte_and_a_whole_does_not():
