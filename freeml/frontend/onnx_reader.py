@@ -65,19 +65,21 @@ def name_outputs(state: Walk, outputs: tuple[str, ...]) -> dict[str, str]:
     produced = {output for node in builder.nodes for output in node.outputs}
     renamed: dict[str, str] = {}
     taken = {name for name in outputs if builder.resolve(name) == name}
-    for name in outputs:
+    for name in dict.fromkeys(outputs):
         value = builder.resolve(name)
         if name in state.unknown:
             continue
-        if name in state.quantized:
+        if outputs.count(name) > 1:
+            state.problems.append(f"output {name} is listed twice; remove it from the model")
+        elif name in state.quantized:
             state.problems.append(f"output {name} holds quantized integers; end the model with DequantizeLinear")
         elif value in builder.constants:
             state.problems.append(f"output {name} does not depend on any input; remove it from the model")
         elif value not in builder.types:
             state.problems.append(f"output {name} is not produced by any node; export the model again")
         elif value == name:
-            if value not in produced or outputs.count(name) > 1:
-                state.problems.append(f"output {name} is an input or is listed twice; remove it from the model")
+            if value not in produced:
+                state.problems.append(f"output {name} is an input; remove it from the model")
         elif value in produced and value not in taken:
             taken.add(value)
             renamed[value] = name

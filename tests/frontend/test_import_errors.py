@@ -335,6 +335,15 @@ def test_attributes_that_are_not_finite() -> None:
         import_model(model, None)
 
 
+@pytest.mark.parametrize("last", [[], [node("Identity", "y", "z")], [node("Reshape", "y whole", "z")]])
+def test_an_output_that_is_listed_twice(last: list[onnx.NodeProto]) -> None:
+    """By its own name, or by another name of a value."""
+    name = last[0].output[0] if last else "y"
+    model = build([node("Relu", "x", "y"), *last], {"x": ("N", 3)}, [name, name], {"whole": np.int64([0, -1])})
+    with pytest.raises(UnsupportedModelError, match=f"output {name} is listed twice; remove it"):
+        import_model(model, None)
+
+
 def test_outputs_that_need_no_net() -> None:
     nodes = [node("Shape", "x", "s"), node("Relu", "x", "y")]
     with pytest.raises(UnsupportedModelError, match="output s does not depend on any input; remove it"):
