@@ -39,7 +39,7 @@ class Plan:
 
 
 PLANS = {
-    "quick": Plan(rounds=8, epochs=4, last=60, patience=20),
+    "quick": Plan(rounds=8, epochs=4, last=40, patience=40),
     "normal": Plan(rounds=12, epochs=15, last=250, patience=60),
     "thorough": Plan(rounds=20, epochs=30, last=600, patience=150),
 }

@@ -151,8 +151,10 @@ Storage = Packed | Sparse
 
 
 def sparse_forms(weights: IntArray) -> tuple[Sparse, ...]:
-    """Every way to leave out the zeros of weights (rows, length)."""
+    """Every way to leave out the zeros of weights (rows, length). No array of C is empty, so something must be left."""
     entries = sum(len(_delta(row)) for row in weights)
+    if entries == 0:
+        return ()
     return Sparse(kind="delta", entries=entries), Sparse(kind="bitmap", entries=int(np.count_nonzero(weights)))
 
 

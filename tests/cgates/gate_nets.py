@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -39,26 +39,31 @@ from freeml.ops.softmax import Softmax
 from freeml.ops.sub import Sub
 from freeml.ops.tanh import Tanh
 from freeml.ops.transpose import Transpose
-from freeml.pipeline import calibration_inputs, lower_graph, test_vectors
+from freeml.pipeline import calibration_inputs, lower_planned, test_vectors
 from freeml.plan.placement import far_addresses
+from freeml.plan.storage import pack_weights
 from freeml.sim.trace import Trace, run_reference
 from freeml.targets import BOARDS, Board
 from ops.compiled import Compiled, Width, compiled
 from ops.sketch import Sketch
+from ops.storing import coarse
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "models"
 CALIBRATION_SAMPLES = 16
 PROBED_SAMPLES = 4
+WHOLE_BYTES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """A net and the widths it is compiled in. With `far`, every weight row that can lie beyond 64 K does."""
+    """A net and the widths it is compiled in. With `far`, every weight row that can lie beyond 64 K does; with `stored`
+    and a seed, weights take every form that they can lie in flash in."""
 
     source: Callable[[], tuple[Graph, Mapping[str, Array]]]
     width: Width = "int8"
     weight_bits: Literal[8, 16] = 8
     far: bool = False
+    stored: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +93,9 @@ def gate_net(name: str) -> GateNet:
     recipe = RECIPES[name]
     graph, calibration = recipe.source()
     net = compiled(graph, calibration, width=recipe.width, weight_bits=recipe.weight_bits)
+    if recipe.stored is not None:
+        planned = coarse(net.planned, np.random.default_rng(recipe.stored))
+        net = replace(net, planned=pack_weights(planned, WHOLE_BYTES))
     programs, artifacts = {}, {}
     for board in BOARDS.values():
         if recipe.far and board.far_nv is None:
@@ -111,7 +119,7 @@ def expected(name: str) -> Trace:
 def _program(net: Compiled, board: Board, far: bool) -> CProgram:
     if far:
         return lower(net.planned, net.memory, far_addresses(net.planned, board, 0, everything=True))
-    return lower_graph(net.qgraph, board)[2]
+    return lower_planned(net.planned, board)[1]
 
 
 def _example(name: str) -> Callable[[], tuple[Graph, Mapping[str, Array]]]:
@@ -201,6 +209,20 @@ def _rows(s: Sketch, x: str) -> list[str]:
     ]
 
 
+def _stored_weights() -> tuple[Graph, Mapping[str, Array]]:
+    """Layers for every form of weights: whole and by row, a depthwise and a grouped convolution, rows of odd length."""
+    s = Sketch(seed=8)
+    x = s.input(1, 3, 7, 6)
+    value = s.conv(x, 5, (3, 3), pads=((1, 1), (1, 1)))
+    for outputs, kernel, group in ((5, (2, 2), 5), (6, (1, 1), 1), (6, (3, 2), 2), (4, (2, 2), 1), (7, (1, 1), 1)):
+        value = s.conv(value, outputs, kernel, group=group)
+    rows = s.dense(s.add(Reshape(shape=(1, 4, 9)), s.conv(value, 4, (1, 1))), 9)
+    value = s.dense(s.add(Reshape(shape=(1, 36)), rows), 33)
+    for outputs in (17, 29, 31, 8, 8, 12, 3):
+        value = s.dense(value, outputs)
+    return s.graph(value), s.samples(CALIBRATION_SAMPLES)
+
+
 def _far_weights() -> tuple[Graph, Mapping[str, Array]]:
     """Convolutions and dense layers whose rows of weights are of even and of odd length."""
     s = Sketch(seed=6)
@@ -217,6 +239,8 @@ RECIPES: dict[str, Recipe] = {
     "twohead-int16": Recipe(source=_example("twohead"), width="int16"),
     "operators": Recipe(source=_operators),
     "operators-wide": Recipe(source=_operators, width="int16", weight_bits=16),
+    "stored": Recipe(source=_stored_weights, stored=1),
+    "stored-int16": Recipe(source=_stored_weights, width="int16", stored=2),
     "far": Recipe(source=_far_weights, far=True),
     "far-wide": Recipe(source=_far_weights, width="int16", weight_bits=16, far=True),
 }

@@ -11,11 +11,9 @@ from hypothesis import strategies as st
 
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
-from freeml.ir.graph import Graph, QGraph
+from freeml.ir.graph import Graph
 from freeml.ir.serialize import from_json, to_json
 from freeml.ops import INTEGER_CLASSES
-from freeml.ops.conv import QConv
-from freeml.ops.dense import QDense
 from freeml.ops.storage import SIGNED, Packed, packings, sparse_forms
 from freeml.plan.memory import plan_memory
 from freeml.plan.storage import pack_weights
@@ -24,9 +22,7 @@ from freeml.sim.trace import compare, run_reference
 from ops.compiled import Compiled, Workshop, compiled, cut_anywhere
 from ops.harness import check_integers
 from ops.nets import nets
-
-BOOKS = (tuple(range(-7, 8)), (-1, 0, 1), (-100, -37, -12, -5, -1, 0, 2, 9, 30, 66, 120), (-90, 0, 3, 101))
-"""Numbers that a layer's weights are brought to: 4 and 2 bits, with the shared books and with books of their own."""
+from ops.storing import coarse
 
 
 @pytest.mark.parametrize(("bits", "first", "last"), [(4, -8, 7), (2, -2, 1)])
@@ -74,23 +70,14 @@ def test_long_runs_of_zeros_are_bridged():
     assert delta.encode(weights) == (255, 0, 255, 0, 87, 253)
 
 
+def test_no_form_is_an_empty_array():
+    nothing = np.zeros((3, 5), dtype=np.int64)
+    assert not sparse_forms(nothing)
+    assert all(form.encode(nothing) for form in packings(nothing, whole=False))
+
+
 def test_nothing_packs_more_than_sixteen_numbers():
     assert not packings(np.arange(17), whole=False)
-
-
-def coarse(graph: QGraph, chance: np.random.Generator) -> QGraph:
-    """Every layer's weights toward zero, to the next of a few numbers, so that no sum grows; some are left."""
-    constants = dict(graph.constants)
-    for stage in graph.stages():
-        choice = chance.integers(8)
-        if isinstance(stage.op, (QConv, QDense)) and choice >= 5:
-            w = constants[stage.inputs[1]]
-            constants[stage.inputs[1]] = w * (chance.random(w.shape) < (0, 0.1, 0.45)[choice - 5])
-        elif isinstance(stage.op, (QConv, QDense)) and choice < 4:
-            book, w = np.array(sorted({0, *BOOKS[choice]})), constants[stage.inputs[1]]
-            below, above = book[np.searchsorted(book, w, "right") - 1], book[np.searchsorted(book, w) % len(book)]
-            constants[stage.inputs[1]] = np.where(w > 0, np.where(w >= 0, below, 0), np.where(w < 0, above, 0))
-    return replace(graph, constants=constants)
 
 
 def packed_net(net: Compiled, seed: int) -> Compiled:
