@@ -30,6 +30,7 @@ from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
 from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
+from freeml.passes.merge import MergeLinear
 from freeml.passes.views import MergeViews
 from freeml.plan.cost import CostModel, load_cost_model
 from freeml.plan.counting import Events
@@ -54,7 +55,7 @@ from freeml.version import VERSION
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
 
-PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
+PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews(), MergeLinear())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
