@@ -258,6 +258,8 @@ def test_factorized_asks_the_plan() -> None:
     assert factorized(graph, inputs, lambda g: Need(flash=len(g.nodes), ram=0, cycles=0), lost=1e-6) is graph
     more_ram = factorized(graph, inputs, lambda g: Need(flash=-len(g.nodes), ram=len(g.nodes), cycles=0), lost=1e-6)
     assert more_ram is graph
+    white = {"x": s.samples(200)["x"]}
+    assert factorized(graph, white, lambda g: Need(flash=-len(g.nodes), ram=0, cycles=0), lost=0.0) is graph, "larger"
 
 
 @pytest.mark.parametrize(
@@ -319,6 +321,17 @@ def test_vbmf_of_what_has_no_noise() -> None:
     rng = np.random.default_rng(11)
     assert vbmf_rank(rng.normal(size=(50, 4)) @ rng.normal(size=(4, 70))) == 4
     assert vbmf_rank(np.zeros((4, 6))) == 0
+    assert vbmf_rank(np.diag([3.0, 2.0, 0.0, 0.0, 0.0, 0.0, 0.0])) == 2
+
+
+def test_vbmf_does_not_mind_which_way_a_matrix_lies() -> None:
+    rng = np.random.default_rng(13)
+    found = []
+    for strength in np.linspace(0.1, 1.0, 10):
+        matrix = rng.normal(size=(20, 200)) + strength * rng.normal(size=(20, 8)) @ rng.normal(size=(8, 200))
+        found.append(vbmf_rank(matrix))
+        assert vbmf_rank(matrix.T) == found[-1]
+    assert found[0] < 8 == found[-1], "some of them hard to tell"
 
 
 def test_vbmf_drops_what_noise_hides() -> None:
