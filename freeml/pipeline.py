@@ -182,7 +182,7 @@ def compile_model(
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
-        compression=_compression(original, found, dataset, right),
+        compression=_compression(original, found, dataset, right, options.budget),
         notes=(
             *_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
@@ -244,6 +244,7 @@ def _compressed(
     assert options.budget is not None
     try:
         from freeml.compression.search import compress
+        from freeml.compression.sparsecomp import sparsecomp
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -260,21 +261,26 @@ def _compressed(
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=calibration,
     )
-    return compress(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
+    search = sparsecomp if options.budget.method == "sparsecomp" else compress
+    return search(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
 
 
 def _compression(
-    original: Graph, found: Compressed[Made] | None, dataset: Dataset | None, right: tuple[Array, Array] | None
+    original: Graph,
+    found: Compressed[Made] | None,
+    dataset: Dataset | None,
+    right: tuple[Array, Array] | None,
+    budget: Budget | None,
 ) -> figures.Compression | None:
     """What the search changed; None when there was none."""
-    if found is None or dataset is None or right is None:
+    if found is None or dataset is None or right is None or budget is None:
         return None
     test = dataset.test
     before = evaluate.float_predictions(original, test.x) == test.y
     bytes_before = 4 * sum(array.size for array in original.constants.values())
     bytes_after = found.built.intermittent.built.measured.bytes.weights
     return figures.Compression(
-        method="joint",
+        method=budget.method,
         bytes_before=bytes_before,
         bytes_after=bytes_after,
         ratio=bytes_before / max(1, bytes_after),

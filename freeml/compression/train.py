@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
@@ -135,13 +135,15 @@ def retrain(
     seed: int,
     show: Callable[[int], None],
     patience: int | None = None,
+    masks: Mapping[str, Array] | None = None,
 ) -> Graph:
     """The net of the epoch with the least loss on validation data, the start included.
 
     The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
     that was hardly trained.
     Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
-    Stops after `patience` epochs without a better one. `show` is told how many epochs are done.
+    Stops after `patience` epochs without a better one. `show` is told how many epochs are done. `masks` (bool, by
+    constant name) say which weights may differ from zero; the others, zero in `graph`, are zero again after each step.
     """
     twin, chance = Twin(graph), np.random.default_rng(seed)
     sizes = _sizes(twin, lesson.x[:CHUNK])
@@ -161,6 +163,7 @@ def retrain(
             else:
                 _mixed_loss(twin, head, lesson, batch, chance).backward()  # type: ignore[no-untyped-call]
             _descend(twin, sizes, first, second, step, done)
+            _threshold(twin, masks or {})
         loss = _validation_loss(twin, head, validation)
         since += 1
         if loss < least:
@@ -208,6 +211,12 @@ def _descend(
             mean, power = first[name] / (1 - BETAS[0] ** count), second[name] / (1 - BETAS[1] ** count)
             tensor.sub_(step * sizes[name] * mean / (power.sqrt() + 1e-8))
             tensor.grad = None
+
+
+def _threshold(twin: Twin, masks: Mapping[str, Array]) -> None:
+    with torch.no_grad():
+        for name, mask in masks.items():
+            twin.parameters[name].mul_(torch.from_numpy(mask)[None])
 
 
 def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, seed: int) -> dict[int, float]:
