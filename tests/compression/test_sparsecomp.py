@@ -161,6 +161,14 @@ def test_a_target_that_weights_cannot_meet(setting: Setting) -> None:
         setting.run(REST - 1)
 
 
+def test_nothing_left_to_lose(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A target below one weight in each layer ends, with the front."""
+    monkeypatch.setitem(module.PACES, "quick", module.Pace(kept=0.01, epochs=1))
+    with pytest.raises(CompressionError, match="not met by any firmware") as caught:
+        setting.run(REST + 5)
+    assert len(cast(list[object], caught.value.details["front"])) > 3
+
+
 def test_an_accuracy_that_is_lost(setting: Setting) -> None:
     with pytest.raises(CompressionError, match=r"points of accuracy on 200 validation samples") as caught:
         setting.run(REST + 60, max_drop_points=0.0)
@@ -272,6 +280,7 @@ def test_factorize_dense_once() -> None:
     graph = replace(s.graph(), constants={**s.graph().constants, "c0": low.astype(np.float32)})
     (only,) = factorize(graph, 1000)
     assert [only.constants[n].shape for n in weights(only)] == [(300, 20), (20, 200)]
+    assert list(factorize(s.graph(), 1000)) == [], "nothing stands out of noise"
 
 
 # --- the whole line
