@@ -1,7 +1,7 @@
 """Low rank as moves of a float graph: one layer becomes two or three of the same function, or nearly.
 
 Nothing stands between the layers of a factorization, so its rank is a number of channels like any other: what removes
-channels (`channels.py`) lowers it further, and `MergeLinear` takes it back where the pair is no longer smaller.
+channels (`channels.py`) lowers it further, and `rejoined` takes back a pair that no longer saves.
 
 Each move is a pure function of a graph after the passes and the name of a node; the bias and the clamp stay with the
 last layer. As with channels, formats and statistics that the model brought do not outlive it. A node or a rank that a
@@ -23,6 +23,7 @@ from freeml.ir.types import Array, FloatArray, TensorType
 from freeml.ops.base import NO_CLAMP
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
+from freeml.passes.merge import merged_pair
 
 SWEEPS = 10
 """Rounds of alternating least squares of a Tucker-2 decomposition."""
@@ -30,6 +31,9 @@ SWEEPS = 10
 SAMPLES, CHUNK = 512, 64
 LOST = 0.02
 """Share of a layer's variance that `factorized` may take from it at once."""
+
+LAYER_BYTES = 288
+"""Flash that the code of one more layer takes, about, which no plan counts (zig, MSP430: LeNet-5 and the watch net)."""
 
 
 def split_dense(graph: Graph, name: str, rank: int) -> Graph:
@@ -166,7 +170,7 @@ def factorized(
 
     A layer is projected to the principal axes of its own outputs, which is the truncated decomposition of its weights
     for inputs as they are and not for white ones, at the least rank that loses a share `lost` of the variance. It stays
-    split where that has fewer weights and `need` (the plan) says less flash and no more RAM.
+    split where that has fewer weights and `need` (the plan) says less flash, code included, and no more RAM.
     """
     found = spreads(graph, {name: array[:SAMPLES] for name, array in inputs.items()})
     now = need(graph)
@@ -178,8 +182,24 @@ def factorized(
             continue
         split = project(graph, name, spread.axes[:, :rank], spread.mean)
         then = need(split)
-        if then.flash < now.flash and then.ram <= now.ram:
+        if then.flash + LAYER_BYTES < now.flash and then.ram <= now.ram:
             graph, now = split, then
+    return graph
+
+
+def rejoined(graph: Graph, need: Callable[[Graph], Need]) -> Graph:
+    """The graph with every two layers as one that have nothing between and, code included, save no flash any more.
+
+    Where the two take less RAM than the one they stay two.
+    """
+    now = need(graph)
+    for name in [node.name for node in graph.nodes if _splits(graph, node)]:
+        merged = merged_pair(graph, name)  # the name of a pair is that of its second layer
+        if merged is None:
+            continue
+        then = need(merged)
+        if then.flash <= now.flash + LAYER_BYTES and then.ram <= now.ram:
+            graph, now = merged, then
     return graph
 
 

@@ -33,12 +33,23 @@ class MergeLinear:
         edit: Editor[Op, TensorType] = Editor.of(graph)
         while any(_merge(edit, graph, node) for node in list(edit.nodes)):
             pass
-        # exact products so far; this is the one rounding
-        edit.constants = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in edit.constants.items()}
-        return cast(Graph, edit.finish())
+        return _rounded(edit)
 
 
-def _merge(edit: Editor[Op, TensorType], graph: Graph, first: Node[Op]) -> bool:
+def merged_pair(graph: Graph, name: str) -> Graph | None:
+    """The graph with the layer `name` and its reader as one, smaller or not; None where that would not be the same."""
+    edit: Editor[Op, TensorType] = Editor.of(graph)
+    first = next((node for node in graph.nodes if node.name == name), None)
+    return _rounded(edit) if first is not None and _merge(edit, graph, first, smaller=False) else None
+
+
+def _rounded(edit: Editor[Op, TensorType]) -> Graph:
+    """The graph with what was exact so far as float32."""
+    edit.constants = {k: v.astype(np.float32) if v.dtype == np.float64 else v for k, v in edit.constants.items()}
+    return cast(Graph, edit.finish())
+
+
+def _merge(edit: Editor[Op, TensorType], graph: Graph, first: Node[Op], smaller: bool = True) -> bool:
     """Merge `first` with its reader; False where they have to stay, or `first` is gone already."""
     value = first.outputs[0]
     second = edit.only_consumer(value)
@@ -52,11 +63,9 @@ def _merge(edit: Editor[Op, TensorType], graph: Graph, first: Node[Op]) -> bool:
         return False
     (w1, b1), (w2, b2) = _parameters(edit, one), _parameters(edit, two)
     weights, bias = _product(one.op, w1, b1, w2, b2)
-    sizes = [sum(a.size for a in arrays if a is not None) for arrays in ((w1, b1, w2, b2), (weights, bias))]
-    macs = one.op.macs(_types(edit, one), _outputs(edit, one)) + two.op.macs(_types(edit, two), _outputs(edit, two))
-    shapes = (edit.types[one.inputs[0]], TensorType(shape=weights.shape))
-    smaller = sizes[1] < sizes[0] and op.macs(shapes, _outputs(edit, two)) < macs
-    if not smaller or not np.abs(weights).max(initial=0.0) <= LARGEST:
+    if smaller and not _saves(edit, one, two, op, (weights, bias)):
+        return False
+    if not np.abs(weights).max(initial=0.0) <= LARGEST:
         return False
     names = [_constant(edit, f"{two.inputs[1]}_merged", weights)]
     if bias is not None:
@@ -65,6 +74,20 @@ def _merge(edit: Editor[Op, TensorType], graph: Graph, first: Node[Op]) -> bool:
     merged = replace(two, op=op, inputs=(one.inputs[0], *names))
     edit.replace(second, replace(second, stages=(merged,)))
     return True
+
+
+def _saves(
+    edit: Editor[Op, TensorType],
+    one: Stage[Op],
+    two: Stage[Op],
+    op: Dense | Conv,
+    made: tuple[FloatArray, FloatArray | None],
+) -> bool:
+    """Whether `op` with the parameters `made` has fewer of them, and fewer products, than the two layers."""
+    before = sum(edit.constants[v].size for stage in (one, two) for v in stage.inputs[1:])
+    macs = sum(stage.op.macs(_types(edit, stage), _outputs(edit, stage)) for stage in (one, two))
+    shapes = (edit.types[one.inputs[0]], TensorType(shape=made[0].shape))
+    return sum(a.size for a in made if a is not None) < before and op.macs(shapes, _outputs(edit, two)) < macs
 
 
 def _plain(edit: Editor[Op, TensorType], graph: Graph, node: Node[Op]) -> bool:

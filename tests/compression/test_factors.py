@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from freeml.compression.allocate import Estimator, Need
 from freeml.compression.channels import find_channels, remove
-from freeml.compression.factors import factorized, project, separate, split_dense, spreads, tucker
+from freeml.compression.factors import (
+    LAYER_BYTES,
+    factorized,
+    project,
+    rejoined,
+    separate,
+    split_dense,
+    spreads,
+    tucker,
+)
 from freeml.compression.vbmf import _edge, vbmf_rank
 from freeml.ir.graph import Brought, Graph, execute
 from freeml.ops.clip import Clip
@@ -20,7 +29,6 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.maxpool import MaxPool
 from freeml.passes.driver import run_passes
-from freeml.passes.merge import MergeLinear
 from freeml.pipeline import PASSES
 from freeml.quant.quantize import Precision
 from freeml.targets import get as get_board
@@ -194,28 +202,50 @@ def test_channels_go_from_inside() -> None:
     assert distance(split_dense(graph, "n2", 3), smaller, samples) < 1e-5
 
 
-def test_a_pair_that_no_longer_saves_is_taken_back() -> None:
+@pytest.mark.parametrize(("rank", "inputs", "stays"), [(5, 200, True), (119, 200, True), (120, 200, False)])
+def test_a_pair_that_no_longer_saves_is_taken_back(rank: int, inputs: int, stays: bool) -> None:
+    """200 x 300 as one against rank * 500 as two, with the code of one more layer."""
     s = Sketch(seed=4)
-    s.dense(s.add(RELU, s.dense(s.input(1, 20), 16)), 12)
+    s.dense(s.add(RELU, s.dense(s.input(1, 20), inputs)), 300)
     graph, samples = s.graph(), dict(s.samples(6))
-    split = split_dense(graph, "n2", 6)
-    assert len(MergeLinear().apply(split).nodes) == 4
-    channels = find_channels(split)
-    outer = next(family for family in channels.families if len(family) == 16)
-    smaller = remove(split, channels, frozenset(outer[5:]))  # 5 -> 6 -> 12
-    merged = MergeLinear().apply(smaller)
-    assert shapes(merged) == [(20, 5), (5, 12)]
-    assert distance(smaller, merged, samples) < 1e-5
+    split = split_dense(graph, "n2", rank)
+    found = rejoined(split, weights_alone)
+    assert (found is split) == stays
+    if not stays:
+        assert shapes(found) == shapes(graph)
+        assert distance(split, found, samples) < 1e-5
+
+
+def test_the_code_of_a_layer_counts() -> None:
+    """Just below and just above what a pair has to save."""
+    s = Sketch(seed=4)
+    s.dense(s.input(1, 100), 100)
+    graph = s.graph()
+    split = split_dense(graph, "n0", 10)
+    saved = weights_alone(graph).flash - weights_alone(split).flash
+    for code, stays in ((saved - LAYER_BYTES - 1, True), (saved - LAYER_BYTES, False)):
+        need = lambda g, code=code: Need(flash=weights_alone(g).flash + code * len(g.nodes), ram=0, cycles=0)  # noqa: E731
+        assert (rejoined(split, need) is split) == stays
+        assert (len(factorized(graph, {"x": flat_inputs(200, 100, 10)}, need, lost=1e-6).nodes) == 2) == stays
+
+
+def test_a_pair_that_saves_ram_stays() -> None:
+    s = Sketch(seed=4)
+    s.dense(s.input(1, 6), 6)
+    split = split_dense(s.graph(), "n0", 6)
+    assert rejoined(split, lambda g: Need(flash=0, ram=-len(g.nodes), cycles=0)) is split
+    assert len(rejoined(split, lambda g: Need(flash=0, ram=len(g.nodes), cycles=0)).nodes) == 1
 
 
 # --- which layers are worth it
 # -----------------------------
 
 
-def flat_inputs(count: int = 200) -> np.ndarray:
-    """(count, 1, 40) that live in six dimensions, about a mean of their own."""
+def flat_inputs(count: int = 200, width: int = 40, dimensions: int = 6) -> np.ndarray:
+    """(count, 1, width) that live in few dimensions, about a mean of their own."""
     rng = np.random.default_rng(5)
-    return (rng.normal(size=(count, 1, 6)) @ rng.normal(size=(6, 40)) + 3 * rng.normal(size=40)).astype(np.float32)
+    flat = rng.normal(size=(count, 1, dimensions)) @ rng.normal(size=(dimensions, width))
+    return (flat + 3 * rng.normal(size=width)).astype(np.float32)
 
 
 def test_spreads() -> None:

@@ -13,7 +13,7 @@ from freeml.ops.conv import Conv
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.reshape import Reshape
 from freeml.passes.driver import run_passes
-from freeml.passes.merge import MergeLinear
+from freeml.passes.merge import MergeLinear, merged_pair
 from freeml.pipeline import PASSES
 from ops.sketch import Sketch
 
@@ -144,3 +144,18 @@ def test_brought_weights_stay() -> None:
     s.dense(s.dense(s.input(1, 10), 12), 8)
     form = Brought(scale=np.array([0.1]), zero_point=np.array([0]), bits=8)
     assert len(MergeLinear().apply(replace(s.graph(), brought={"c2": form})).nodes) == 2
+
+
+def test_a_pair_by_name() -> None:
+    """Whatever its size, as long as it computes the same."""
+    s = Sketch(seed=8)
+    x = s.dense(s.dense(s.input(1, 10), 3), 8)
+    s.dense(s.add(RELU, x), 4)
+    graph = s.graph()
+    found = merged_pair(graph, "n0")
+    assert found is not None
+    assert weights(found) == [(10, 8), (8, 4)]
+    inputs = dict(s.samples(3))
+    np.testing.assert_allclose(execute(found, inputs)["v3"], execute(graph, inputs)["v3"], rtol=1e-4, atol=1e-5)
+    assert merged_pair(graph, "n1") is None
+    assert merged_pair(graph, "nowhere") is None
