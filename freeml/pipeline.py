@@ -30,6 +30,7 @@ from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
 from freeml.passes.fold import FoldAffine, FoldPad
 from freeml.passes.fuse import FuseClip
+from freeml.passes.merge import MergeLinear
 from freeml.passes.views import MergeViews
 from freeml.plan.cost import CostModel, load_cost_model
 from freeml.plan.counting import Events
@@ -55,7 +56,7 @@ from freeml.version import VERSION
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
 
-PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
+PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews(), MergeLinear())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
@@ -182,7 +183,7 @@ def compile_model(
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
-        compression=_compression(original, found, dataset, right),
+        compression=_compression(original, found, dataset, right, options.budget),
         notes=(
             *_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
@@ -251,6 +252,7 @@ def _compressed(
     assert options.budget is not None
     try:
         from freeml.compression.search import compress
+        from freeml.compression.sparsecomp import sparsecomp
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -268,21 +270,26 @@ def _compressed(
         inputs=calibration,
         whole_bytes=whole_bytes(board, options.budget),
     )
-    return compress(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
+    search = sparsecomp if options.budget.method == "sparsecomp" else compress
+    return search(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
 
 
 def _compression(
-    original: Graph, found: Compressed[Made] | None, dataset: Dataset | None, right: tuple[Array, Array] | None
+    original: Graph,
+    found: Compressed[Made] | None,
+    dataset: Dataset | None,
+    right: tuple[Array, Array] | None,
+    budget: Budget | None,
 ) -> figures.Compression | None:
     """What the search changed; None when there was none."""
-    if found is None or dataset is None or right is None:
+    if found is None or dataset is None or right is None or budget is None:
         return None
     test = dataset.test
     before = evaluate.float_predictions(original, test.x) == test.y
     bytes_before = 4 * sum(array.size for array in original.constants.values())
     bytes_after = found.built.intermittent.built.measured.bytes.weights
     return figures.Compression(
-        method="joint",
+        method=budget.method,
         bytes_before=bytes_before,
         bytes_after=bytes_after,
         ratio=bytes_before / max(1, bytes_after),

@@ -10,6 +10,7 @@ import click
 from freeml.commands.options import PATH, PRECISIONS, RANGES, SEED, WEIGHTS, json_option, model_argument
 
 EFFORTS = ("quick", "normal", "thorough")
+COMPRESSIONS = ("joint", "sparsecomp")
 # Steps of the pipeline and about how long each takes, for the time left.
 STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "write": 1}
 
@@ -41,13 +42,16 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 @click.option("--ram", metavar="SIZE", help="Compress until variables and stack take at most so much RAM, as in 4KB.")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Accuracy that a budget may cost.  [default: 1.0]")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How long to search for a budget.  [default: quick]")
+@click.option(
+    "--method", type=click.Choice(COMPRESSIONS), help="freeml's search, or SparseComp, to compare.  [default: joint]"
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
     budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, max_drop: float | None,  # noqa: ANN401
-    effort: Any, seed: int, as_json: bool,  # noqa: ANN401
+    effort: Any, method: Any, seed: int, as_json: bool,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -75,7 +79,7 @@ def compile_command(
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
-        supply=supply, regions=regions, seed=seed, budget=parse_budget(flash, ram, max_drop, effort),
+        supply=supply, regions=regions, seed=seed, budget=parse_budget(flash, ram, max_drop, effort, method),
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:

@@ -14,6 +14,8 @@ from freeml.ir.types import Array
 
 Effort = Literal["quick", "normal", "thorough"]
 EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
+Method = Literal["joint", "sparsecomp"]
+METHODS: tuple[Method, ...] = ("joint", "sparsecomp")
 Z95 = 1.959964
 """Standard deviations of a normal distribution that hold 95 % of it."""
 
@@ -25,12 +27,14 @@ class Budget:
     """Hard limits of the self-test firmware, bytes, and the points of accuracy that may be lost on validation data.
 
     `flash_bytes` holds the image and the persistent data together, `ram_bytes` variables and the estimated stack.
+    `method` "joint" is freeml's own search, "sparsecomp" the published one, to compare with.
     """
 
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     max_drop_points: float = 1.0
     effort: Effort = "quick"
+    method: Method = "joint"
 
     def __post_init__(self) -> None:
         """Raise FreemlError for what is no budget."""
@@ -43,6 +47,8 @@ class Budget:
             raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
         if self.effort not in EFFORTS:
             raise FreemlError(f"effort: expected one of {', '.join(EFFORTS)}, found {self.effort!r}")
+        if self.method not in METHODS:
+            raise FreemlError(f"method: expected one of {', '.join(METHODS)}, found {self.method!r}")
 
     def misses(self, flash_bytes: int, ram_bytes: int) -> bool:
         """Whether a firmware of these sizes exceeds a limit."""
@@ -56,10 +62,17 @@ class Budget:
         return " and ".join(f"{name} {size:,} B" for name, size in named if size is not None)
 
 
-def parse_budget(flash: str | None, ram: str | None, max_drop: float | None, effort: Effort | None) -> Budget | None:
+def parse_budget(
+    flash: str | None,
+    ram: str | None,
+    max_drop: float | None,
+    effort: Effort | None,
+    method: Method | None = None,
+) -> Budget | None:
     """The budget that a user describes; None when no option of it is given. Raises FreemlError."""
     if flash is None and ram is None:
-        named = [name for name, value in (("--max-drop", max_drop), ("--effort", effort)) if value is not None]
+        given = (("--max-drop", max_drop), ("--effort", effort), ("--method", method))
+        named = [name for name, value in given if value is not None]
         if named:
             raise FreemlError(f"{' and '.join(named)}: expected a budget to go with, found none; add --flash or --ram")
         return None
@@ -68,6 +81,7 @@ def parse_budget(flash: str | None, ram: str | None, max_drop: float | None, eff
         ram_bytes=None if ram is None else parse_size(ram, "--ram"),
         max_drop_points=1.0 if max_drop is None else max_drop,
         effort=effort or "quick",
+        method=method or "joint",
     )
 
 

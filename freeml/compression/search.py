@@ -92,14 +92,19 @@ def compress(
     `attempt` quantizes and builds. Raises CompressionError when the budget is below what the net takes with one channel
     in every layer, or when it cannot be met within the drop; DataError for labels of one class.
     """
+    check_classes(dataset)
+    with one_thread():
+        return _Search(graph, dataset, budget, attempt, estimator, seed, show).run()
+
+
+def check_classes(dataset: Dataset) -> None:
+    """Raise DataError for training labels of one class."""
     classes = np.unique(dataset.train.y)
     if len(classes) < 2:
         raise DataError(
             f"y_train: expected labels of at least two classes to train with, found class {int(classes[0])} alone; "
             "give data of every class, or compile without --flash and --ram"
         )
-    with one_thread():
-        return _Search(graph, dataset, budget, attempt, estimator, seed, show).run()
 
 
 class _Search(Generic[B]):
@@ -123,6 +128,7 @@ class _Search(Generic[B]):
         self.before: Array = right_answers(graph, self.head, self.validation)
         self.threshold = decision_point(graph)
         self.rounds: list[CompressionRound] = []
+        self.masks: dict[str, Array] = {}
         board = estimator.board  # a net must fit its board too, whatever the budget leaves open
         self.flash_limit = min(budget.flash_bytes or board.nv_bytes, board.nv_bytes)
         self.ram_limit = min(budget.ram_bytes or board.sram_bytes, board.sram_bytes)
@@ -179,7 +185,7 @@ class _Search(Generic[B]):
 
         self.graph = retrain(
             self.graph, self.head, self.lesson, self.validation,
-            epochs=epochs, seed=self.seed + number, show=show, patience=patience,
+            epochs=epochs, seed=self.seed + number, show=show, patience=patience, masks=self.masks,
         )  # fmt: skip
         self.done = start + epochs
 

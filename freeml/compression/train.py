@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
@@ -140,13 +140,15 @@ def retrain(
     seed: int,
     show: Callable[[int], None],
     patience: int | None = None,
+    masks: Mapping[str, Array] | None = None,
 ) -> Graph:
     """The net of the epoch with the least loss on validation data, the start included.
 
     The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
     that was hardly trained.
     Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
-    Stops after `patience` epochs without a better one. `show` is told how many epochs are done.
+    Stops after `patience` epochs without a better one. `show` is told how many epochs are done. `masks` (bool, by
+    constant name) say which weights may differ from zero; the others, zero in `graph`, are zero again after each step.
     """
     twin, chance = Twin(graph), np.random.default_rng(seed)
     sizes = _sizes(twin, lesson.x[:CHUNK])
@@ -166,6 +168,7 @@ def retrain(
             else:
                 _mixed_loss(twin, head, lesson, batch, chance).backward()  # type: ignore[no-untyped-call]
             _descend(twin, sizes, first, second, step, done)
+            _threshold(twin, masks or {})
         loss = _validation_loss(twin, head, validation)
         since += 1
         if loss < least:
@@ -217,6 +220,12 @@ def _descend(
             tensor.grad = None
 
 
+def _threshold(twin: Twin, masks: Mapping[str, Array]) -> None:
+    with torch.no_grad():
+        for name, mask in masks.items():
+            twin.parameters[name].mul_(torch.from_numpy(mask)[None])
+
+
 def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, seed: int) -> dict[int, float]:
     """What removing each unit is expected to cost: half the mean square of the loss's slope along the unit's gates.
 
@@ -260,6 +269,8 @@ def coarseness(
     """What fewer bits for the weights of a layer are expected to cost, in the units of `importance`: half the mean
     square of the loss's slope along what the layer's output changes by."""
     scores = dict.fromkeys(options, 0.0)
+    if not options:
+        return scores
     makers = {stage.inputs[1]: stage for stage in graph.stages() if isinstance(stage.op, (Conv, Dense))}
     twin, chance = Twin(graph), np.random.default_rng(seed)
     changed = {option: coarsen(graph, *option).constants[option[0]] for option in options}

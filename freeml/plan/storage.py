@@ -44,12 +44,12 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
     depthwise = isinstance(op, QConv) and op.depthwise
     uses = graph.types[stage.outputs[0]].size // (weights.shape[-1] if depthwise else len(rows))
     whole = uses > 1 and weights.size <= whole_bytes
-    forms: list[Storage | None] = [None]
+    others: list[Storage] = []
     if whole or not depthwise:  # the weights of a depthwise convolution are not read row by row
-        forms += packings(weights, whole=whole)
+        others += packings(weights, whole=whole)
     if not depthwise and not op.wide:
-        forms += sparse_forms(rows)
-    forms = [form for form in forms if form is None or stored_bytes(rows, form) <= LARGEST_BYTES]
+        others += sparse_forms(rows)
+    forms = [None, *(form for form in others if form.stored_bytes(rows) <= LARGEST_BYTES)]
     fewest = min(stored_bytes(rows, form) for form in forms)
     alike = [form for form in forms if stored_bytes(rows, form) <= fewest * ALIKE]
     best = min(alike, key=lambda form: (_work(rows, form, uses), stored_bytes(rows, form)))
@@ -59,6 +59,11 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
 def stored_bytes(rows: IntArray, form: Storage | None) -> int:
     """Bytes of int8 weights (rows, length) in flash, with what it takes to read them."""
     return rows.size if form is None else form.stored_bytes(rows)
+
+
+def fewest_bytes(rows: IntArray) -> int:
+    """Bytes that int8 weights (rows, length) take, read row by row, in the form that takes the fewest."""
+    return min(stored_bytes(rows, form) for form in (None, *packings(rows, whole=False), *sparse_forms(rows)))
 
 
 def _work(rows: IntArray, form: Storage | None, uses: int) -> float:

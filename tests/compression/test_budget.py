@@ -29,6 +29,9 @@ def test_parse_budget() -> None:
     assert found == Budget(flash_bytes=8192, ram_bytes=1024, max_drop_points=0.5, effort="normal")
     with pytest.raises(FreemlError, match="--max-drop and --effort: expected a budget to go with"):
         parse_budget(None, None, 1.0, "quick")
+    with pytest.raises(FreemlError, match="--method: expected a budget to go with"):
+        parse_budget(None, None, None, None, "sparsecomp")
+    assert parse_budget("8KB", None, None, None, "sparsecomp") == Budget(flash_bytes=8192, method="sparsecomp")
 
 
 @pytest.mark.parametrize(
