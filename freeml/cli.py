@@ -79,8 +79,9 @@ def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
         return _fail(error.format_message(), "UsageError", error.exit_code, as_json=as_json, show=False)
     except FreemlError as error:
         return _fail(str(error), type(error).__name__, error.exit_code, as_json=as_json, details=error.details)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt) as error:
+        how = str(error.__cause__ or error)  # click hides what was interrupted behind an Abort of its own
+        return _fail(f"interrupted: {how}" if how else "interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
         _forget_output()
         return BROKEN_PIPE

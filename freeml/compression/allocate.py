@@ -74,14 +74,17 @@ def allocate(
     *,
     flash: float,
     ram: float,
+    ram_weight: float = 1.0,
 ) -> frozenset[int]:
     """Units to remove until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
 
     In each step some units of one family go: those whose score, for what they save of what is lacking, is least. Bytes
     that only fall when several families shrink together (two layers that share the peak) are approached by cycles.
+    A share of the RAM that is lacking counts as `ram_weight` of the same share of the flash.
     """
     removed: frozenset[int] = frozenset()
     now = estimator.need(graph)
+    weights = {"flash": 1.0, "ram": ram_weight}
     while True:
         lacking = {"flash": now.flash - flash, "ram": now.ram - ram}
         if max(lacking.values()) <= 0:
@@ -97,7 +100,7 @@ def allocate(
             then = removed | frozenset(taken)
             need = estimator.need(remove(graph, channels, then))
             saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
-            benefit = sum(min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
+            benefit = sum(weights[k] * min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
             cost = sum(scores[u] for u in taken) + 1e-12
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
             options.append(

@@ -25,12 +25,14 @@ class Budget:
     """Hard limits of the self-test firmware, bytes, and the points of accuracy that may be lost on validation data.
 
     `flash_bytes` holds the image and the persistent data together, `ram_bytes` variables and the estimated stack.
+    `trials` is how many recipes are tried at most; None leaves that to the effort.
     """
 
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     max_drop_points: float = 1.0
     effort: Effort = "quick"
+    trials: int | None = None
 
     def __post_init__(self) -> None:
         """Raise FreemlError for what is no budget."""
@@ -43,6 +45,8 @@ class Budget:
             raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
         if self.effort not in EFFORTS:
             raise FreemlError(f"effort: expected one of {', '.join(EFFORTS)}, found {self.effort!r}")
+        if self.trials is not None and (not isinstance(self.trials, int) or self.trials < 1):
+            raise FreemlError(f"trials: expected a whole number of 1 or more, found {self.trials!r}")
 
     def misses(self, flash_bytes: int, ram_bytes: int) -> bool:
         """Whether a firmware of these sizes exceeds a limit."""
@@ -56,10 +60,13 @@ class Budget:
         return " and ".join(f"{name} {size:,} B" for name, size in named if size is not None)
 
 
-def parse_budget(flash: str | None, ram: str | None, max_drop: float | None, effort: Effort | None) -> Budget | None:
+def parse_budget(
+    flash: str | None, ram: str | None, max_drop: float | None, effort: Effort | None, trials: int | None = None
+) -> Budget | None:
     """The budget that a user describes; None when no option of it is given. Raises FreemlError."""
     if flash is None and ram is None:
-        named = [name for name, value in (("--max-drop", max_drop), ("--effort", effort)) if value is not None]
+        given = (("--max-drop", max_drop), ("--effort", effort), ("--trials", trials))
+        named = [name for name, value in given if value is not None]
         if named:
             raise FreemlError(f"{' and '.join(named)}: expected a budget to go with, found none; add --flash or --ram")
         return None
@@ -68,6 +75,7 @@ def parse_budget(flash: str | None, ram: str | None, max_drop: float | None, eff
         ram_bytes=None if ram is None else parse_size(ram, "--ram"),
         max_drop_points=1.0 if max_drop is None else max_drop,
         effort=effort or "quick",
+        trials=trials,
     )
 
 

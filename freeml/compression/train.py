@@ -42,7 +42,7 @@ class Lesson:
     """What nets are trained towards: samples (n, *input shape), their classes, and the original net's answers.
 
     `answers` are its logits (n, classes); `others` its further real outputs by name, (n, *shape); `original` computes
-    both for any input.
+    both for any input. `distilled` is the weight of those answers in the loss.
     """
 
     original: Twin
@@ -50,6 +50,7 @@ class Lesson:
     y: Tensor
     answers: Tensor
     others: dict[str, Tensor]
+    distilled: float = DISTILLED
 
     def __len__(self) -> int:
         return len(self.y)
@@ -113,7 +114,7 @@ def _loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor) -> Tensor:
     values = twin({twin.graph.inputs[0]: lesson.x[rows]})
     logits = head.logits(values)
     soft = _distance(logits, lesson.answers[rows])
-    loss = DISTILLED * soft + (1 - DISTILLED) * functional.cross_entropy(logits, lesson.y[rows])
+    loss = lesson.distilled * soft + (1 - lesson.distilled) * functional.cross_entropy(logits, lesson.y[rows])
     for name, whole in lesson.others.items():
         loss = loss + functional.mse_loss(values[name], whole[rows]) / whole.square().mean().clamp_min(1e-12)
     return loss
@@ -135,6 +136,7 @@ def retrain(
     seed: int,
     show: Callable[[int], None],
     patience: int | None = None,
+    largest_step: float = STEP,
 ) -> Graph:
     """The net of the epoch with the least loss on validation data, the start included.
 
@@ -154,7 +156,7 @@ def retrain(
     for epoch in range(epochs):
         order = torch.from_numpy(chance.permutation(len(lesson))[:rows])
         for batch in torch.split(order, BATCH):
-            step = STEP * 0.5 * (1 + cos(pi * done / (epochs * batches)))
+            step = largest_step * 0.5 * (1 + cos(pi * done / (epochs * batches)))
             done += 1
             if done % 2:
                 _loss(twin, head, lesson, batch).backward()  # type: ignore[no-untyped-call]

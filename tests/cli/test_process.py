@@ -15,7 +15,7 @@ from command_line import Compiled
 from small_models import snapshot
 
 HEAVY = {"numpy", "onnx", "onnxruntime", "torch", "rich", "jinja2", "elftools", "google", "hypothesis"}
-NEVER = {"onnxruntime", "torch", "hypothesis"}
+NEVER = {"optuna", "filelock", "onnxruntime", "torch", "hypothesis"}
 
 PATCHED = """
 import sys
