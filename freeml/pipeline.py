@@ -159,14 +159,12 @@ def compile_model(
         check_output_folder(output)
     if storage is not None and options.budget is None:
         raise FreemlError("--storage: expected a budget to search for, found none; add --flash or --ram")
-    if options.budget is not None and data is None:
-        raise FreemlError(
-            f"{options.budget.words()}: expected labelled data to retrain the net with, found none; give --data, or "
-            "leave the budget out"
-        )
     prepared = prepare(model, options, data, say)
-    if options.budget is None:
-        artifact = report(prepared, None, prepared.made(prepared.graph, say), say)
+    if options.budget is None or data is None:
+        firmware = prepared.made(prepared.graph, say)
+        if options.budget is not None:
+            _check_without_data(options.budget, firmware)
+        artifact = report(prepared, None, firmware, say)
         clear: Callable[[], None] = lambda: None  # noqa: E731
     else:
         found, clear = search(
@@ -320,6 +318,16 @@ def search(
     return found, checkpoints.clear
 
 
+def _check_without_data(budget: Budget, firmware: Made) -> None:
+    """Raise FreemlError where a budget takes training to meet: without data there is none."""
+    if budget.misses(firmware.flash_bytes, firmware.ram_bytes):
+        raise FreemlError(
+            f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
+            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B; "
+            "give --data, or raise the budget"
+        )
+
+
 def search_folder(output: Path) -> Path:
     """Where a search is kept until its result is written: beside the output."""
     whole = output.resolve()
@@ -451,6 +459,10 @@ def _notes(
         notes.append("accuracy is unverified: no data was given, calibration inputs were made from the graph")
     elif threshold is not None:
         notes.append(f"the one output is taken for the score of class 1: above {threshold:g} it is, else class 0")
+    if dataset is None and options.budget is not None:
+        notes.append(
+            f"{options.budget.words()} is met by what needs no training; how much accuracy it costs is unknown"
+        )
     if not with_vectors:
         notes.append("the self-test program holds no test vectors: beside the net there is no room for any")
     return tuple(notes)

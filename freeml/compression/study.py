@@ -30,9 +30,10 @@ from freeml.compression.checkpoint import Checkpoints, Outcome
 from freeml.compression.recipe import PLANS, Recipe, first_recipe, knobs, suggested
 from freeml.compression.search import B, Compressed, run_trial
 from freeml.compression.stored import from_text, to_text
+from freeml.compression.task import check_task
 from freeml.compression.train import one_thread
 from freeml.data import Dataset
-from freeml.errors import CompressionError, DataError, DoesNotFitError, FreemlError, StorageError
+from freeml.errors import CompressionError, DoesNotFitError, FreemlError, StorageError
 from freeml.ir.graph import Graph
 from freeml.report.figures import CompressionRound
 
@@ -75,14 +76,9 @@ def compress(
     `attempt` quantizes and builds. `storage` is the URL of a database that several processes share, `checkpoints` where
     the trials are kept meanwhile; `on_round` hears of every net that was looked at. Raises CompressionError when the
     budget is below what the net takes with one channel in every layer, or when no trial meets it within the drop;
-    DataError for labels of one class; StorageError; CheckpointError.
+    DataError for labels of one class or of another task; StorageError; CheckpointError.
     """
-    classes = np.unique(dataset.train.y)
-    if len(classes) < 2:
-        raise DataError(
-            f"y_train: expected labels of at least two classes to train with, found class {int(classes[0])} alone; "
-            "give data of every class, or compile without --flash and --ram"
-        )
+    check_task(graph, dataset)
     count = PLANS[budget.effort].trials if budget.trials is None else budget.trials
 
     def follow(recipe: Recipe, number: int) -> Compressed[B] | Outcome:

@@ -109,17 +109,51 @@ def test_a_validation_part_that_cannot_tell(model: Path, plain: Artifact) -> Non
     assert any("20 validation samples are too few to be certain of --max-drop 1" in note for note in notes)
 
 
-def test_no_data(model: Path) -> None:
-    with pytest.raises(
-        FreemlError, match="--flash 9,000 B: expected labelled data to retrain the net with, found none"
-    ):
-        compile_model(model, options=Options(budget=Budget(flash_bytes=9000)))
+def test_no_data(model: Path, plain: Artifact, tmp_path: Path) -> None:
+    """What needs no training is offered, and nothing else."""
+    with pytest.raises(FreemlError, match="--flash 5,000 B: expected labelled data to retrain the net with") as caught:
+        compile_model(model, options=Options(budget=Budget(flash_bytes=5000)), output=tmp_path / "out")
+    assert "without it only what needs no training is offered, and that takes flash" in str(caught.value)
+    assert caught.value.exit_code == 2
+    assert not (tmp_path / "out").exists()
+    found = compile_model(model, options=Options(budget=Budget(flash_bytes=flash(plain) + 64)))
+    assert flash(found) <= flash(plain) + 64
+    assert any("is met by what needs no training" in note for note in found.report["notes"])
 
 
-def test_one_class(model: Path) -> None:
+@pytest.mark.parametrize(("name", "what"), [("y_train", "train with"), ("y_val", "tell a drop by")])
+def test_one_class(model: Path, name: str, what: str) -> None:
     data = arrays()
-    data["y_train"] = np.full_like(data["y_train"], 2)
-    with pytest.raises(DataError, match="at least two classes to train with, found class 2 alone"):
+    data[name] = np.full_like(data[name], 2)
+    with pytest.raises(
+        DataError, match=f"{name}: expected labels of at least two classes to {what}, found class 2 alone"
+    ):
+        compiled(model, Budget(flash_bytes=9000), data)
+
+
+@pytest.mark.parametrize("how", ["other pictures", "other numbering", "other scale"])
+def test_data_of_another_task(model: Path, how: str) -> None:
+    """Of the right shape and with classes that exist, but nothing that the net was trained for."""
+    data = arrays()
+    for part in ("train", "val", "test"):
+        if how == "other pictures":
+            data[f"x_{part}"] = np.random.default_rng(5).normal(size=data[f"x_{part}"].shape).astype(np.float32)
+        elif how == "other numbering":
+            data[f"y_{part}"] = (data[f"y_{part}"] + 1) % 4
+        else:
+            data[f"x_{part}"] = np.zeros_like(data[f"x_{part}"])
+    with pytest.raises(DataError, match=r"of 200 validation samples right.* cannot be told from guessing"):
+        compiled(model, Budget(flash_bytes=9000), data)
+
+
+def test_labels_and_samples_that_do_not_belong_to_the_net(model: Path) -> None:
+    data = arrays()
+    data["y_train"] = data["y_train"] + 7
+    with pytest.raises(DataError, match=r"y_train: expected labels 0\.\.3"):
+        compiled(model, Budget(flash_bytes=9000), data)
+    data = arrays()
+    data["x_val"] = data["x_val"][:, :, :7]
+    with pytest.raises(DataError, match=r"x_val: expected samples of shape \(1, 8, 8\)"):
         compiled(model, Budget(flash_bytes=9000), data)
 
 
