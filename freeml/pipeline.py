@@ -26,11 +26,8 @@ from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
-from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
-from freeml.passes.fold import FoldAffine, FoldPad
-from freeml.passes.fuse import FuseClip
-from freeml.passes.views import MergeViews
+from freeml.passes.standard import PASSES
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
@@ -52,7 +49,6 @@ from freeml.work import layer_table, macs_by_value, work_by_value
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
 
-PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
@@ -114,6 +110,10 @@ class Made:
     def ram_bytes(self) -> int:
         """Variables and the estimated stack."""
         return self.intermittent.built.measured.bytes.sram
+
+    def predictions(self, x: Array, threshold: float | None) -> Array:
+        """The class of every sample by the integer net, (n,)."""
+        return evaluate.quantized_predictions(self.qgraph, x, threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
@@ -34,6 +35,33 @@ class Need:
     cycles: int
 
 
+class Estimates(Protocol):
+    """Counts what a net takes without building it, and learns by how much it is wrong."""
+
+    @property
+    def flash_offset(self) -> int:
+        """Bytes of flash beyond what it counts."""
+        ...
+
+    @property
+    def ram_offset(self) -> int:
+        """Bytes of RAM beyond what it counts."""
+        ...
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Bytes of flash and of RAM that there are, whatever a budget says."""
+        ...
+
+    def shifted(self, flash_offset: int, ram_offset: int) -> Estimates:
+        """The same with other offsets."""
+        ...
+
+    def need(self, graph: Graph) -> Need:
+        """What the net takes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
@@ -45,6 +73,15 @@ class Estimator:
     inputs: Mapping[str, Array]
     flash_offset: int = 0
     ram_offset: int = 0
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The board's memories."""
+        return self.board.nv_bytes, self.board.sram_bytes
+
+    def shifted(self, flash_offset: int, ram_offset: int) -> Estimator:
+        """The same with other offsets."""
+        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset)
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
@@ -70,7 +107,7 @@ def allocate(
     graph: Graph,
     channels: Channels,
     scores: Mapping[int, float],
-    estimator: Estimator,
+    estimator: Estimates,
     *,
     flash: float,
     ram: float,

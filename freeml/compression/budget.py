@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -28,6 +28,13 @@ class Budget:
     `trials` is how many recipes are tried at most; None leaves that to the effort.
     """
 
+    FLASH: ClassVar[str] = "--flash"
+    RAM: ClassVar[str] = "--ram"
+    DROP: ClassVar[str] = "--max-drop"
+    EFFORT: ClassVar[str] = "--effort"
+    SIZES: ClassVar[tuple[str, str]] = ("flash", "RAM")
+    """What the user calls each limit, and what is limited."""
+
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     max_drop_points: float = 1.0
@@ -38,11 +45,13 @@ class Budget:
         """Raise FreemlError for what is no budget."""
         sizes = (self.flash_bytes, self.ram_bytes)
         if sizes == (None, None):
-            raise FreemlError("budget: expected --flash or --ram, found neither; say what the firmware may take")
+            raise FreemlError(
+                f"budget: expected {self.FLASH} or {self.RAM}, found neither; say what the net may take at most"
+            )
         if any(size is not None and (not isinstance(size, int) or size <= 0) for size in sizes):
             raise FreemlError(f"budget: expected whole numbers of bytes above 0, found {sizes}")
         if not (isfinite(self.max_drop_points) and 0 <= self.max_drop_points <= 100):
-            raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
+            raise FreemlError(f"{self.DROP}: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
         if self.effort not in EFFORTS:
             raise FreemlError(f"effort: expected one of {', '.join(EFFORTS)}, found {self.effort!r}")
         if self.trials is not None and (not isinstance(self.trials, int) or self.trials < 1):
@@ -56,7 +65,7 @@ class Budget:
 
     def words(self) -> str:
         """The limits, for messages."""
-        named = (("--flash", self.flash_bytes), ("--ram", self.ram_bytes))
+        named = ((self.FLASH, self.flash_bytes), (self.RAM, self.ram_bytes))
         return " and ".join(f"{name} {size:,} B" for name, size in named if size is not None)
 
 

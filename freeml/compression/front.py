@@ -12,14 +12,15 @@ from freeml.report.figures import CompressionRound
 TOLERANCE = 1e-9
 
 
-def front_table(rounds: Sequence[CompressionRound], before: float) -> str:
+def front_table(rounds: Sequence[CompressionRound], budget: Budget, before: float) -> str:
     """The front that was found as text, a line for each round."""
     rows = [
-        f"  {row.flash:>10,} {row.ram:>8,} {row.cycles:>13,} {row.validation:>10.2%}  "
+        f"  {row.flash:>13,} {row.ram:>13,} {row.cycles:>13,} {row.validation:>10.2%}  "
         f"{'built, integer' if row.built else 'estimated, float'}"
         for row in rounds
     ]
-    head = f"  {'flash B':>10} {'RAM B':>8} {'cycles':>13} {'validation':>10}  (float net before: {before:.2%})"
+    flash, ram = (f"{name} B" for name in budget.SIZES)
+    head = f"  {flash:>13} {ram:>13} {'cycles':>13} {'validation':>10}  (float net before: {before:.2%})"
     return "\n".join([head, *rows])
 
 
@@ -62,11 +63,12 @@ def relaxed(rounds: Sequence[CompressionRound], budget: Budget, *, before: float
     )
 
 
-def advice(found: Relaxed) -> str:
+def advice(found: Relaxed, budget: Budget) -> str:
     """The same in words, as the last line of an error."""
-    sizes = [f"--{name} {size}" for name, size in (("flash", found.flash), ("ram", found.ram)) if size is not None]
-    ways = [f"--max-drop {found.max_drop:g}"] if found.max_drop is not None else []
+    named = ((budget.FLASH, found.flash), (budget.RAM, found.ram))
+    sizes = [f"{name} {size}" for name, size in named if size is not None]
+    ways = [f"{budget.DROP} {found.max_drop:g}"] if found.max_drop is not None else []
     ways += [" ".join(sizes) + ("" if found.built else " (estimated)")] if sizes else []
     if not ways:
-        return "raise --flash or --ram"
+        return f"raise {budget.FLASH} or {budget.RAM}"
     return f"{' or '.join(ways)} would do"

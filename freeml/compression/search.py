@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimator, Need, allocate
+from freeml.compression.allocate import Estimates, Need, allocate
 from freeml.compression.budget import Budget, drop_interval
 from freeml.compression.channels import find_channels, remove
 from freeml.compression.checkpoint import State
@@ -18,8 +18,8 @@ from freeml.compression.recipe import PLANS, Recipe
 from freeml.compression.train import Lesson, importance, make_lesson, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DoesNotFitError
-from freeml.evaluate import decision_point, quantized_predictions
-from freeml.ir.graph import Graph, QGraph
+from freeml.evaluate import decision_point
+from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.report.figures import CompressionRound
 
@@ -31,12 +31,7 @@ BUILD_EPOCHS = 4
 
 
 class Built(Protocol):
-    """A firmware as it was built."""
-
-    @property
-    def qgraph(self) -> QGraph:
-        """The integer net in it."""
-        ...
+    """A firmware as it was built, or another form that a net is wanted in."""
 
     @property
     def flash_bytes(self) -> int:
@@ -46,6 +41,10 @@ class Built(Protocol):
     @property
     def ram_bytes(self) -> int:
         """Variables and the estimated stack."""
+        ...
+
+    def predictions(self, x: Array, threshold: float | None) -> Array:
+        """The class of every sample, (n,); `threshold` is the decision point of the float net."""
         ...
 
 
@@ -68,7 +67,7 @@ def run_trial(
     budget: Budget,
     *,
     attempt: Callable[[Graph], B],
-    estimator: Estimator,
+    estimator: Estimates,
     seed: int,
     show: Callable[[str, float], None],
     recipe: Recipe,
@@ -94,7 +93,7 @@ class _Search(Generic[B]):
         dataset: Dataset,
         budget: Budget,
         attempt: Callable[[Graph], B],
-        estimator: Estimator,
+        estimator: Estimates,
         seed: int,
         show: Callable[[str, float], None],
         recipe: Recipe,
@@ -111,9 +110,9 @@ class _Search(Generic[B]):
         self.before: Array = right_answers(graph, self.head, self.validation)
         self.threshold = decision_point(graph)
         self.rounds: list[CompressionRound] = []
-        board = estimator.board  # a net must fit its board too, whatever the budget leaves open
-        self.flash_limit = min(budget.flash_bytes or board.nv_bytes, board.nv_bytes)
-        self.ram_limit = min(budget.ram_bytes or board.sram_bytes, board.sram_bytes)
+        flash, ram = estimator.limits  # a net must fit its board too, whatever the budget leaves open
+        self.flash_limit = min(budget.flash_bytes or flash, flash)
+        self.ram_limit = min(budget.ram_bytes or ram, ram)
         self.plan = PLANS[budget.effort]
         self.epochs = max(1, round(self.plan.rounds * self.plan.epochs / recipe.rounds))
         self.work = float(recipe.rounds * self.epochs + self.plan.last + 4 * BUILD_EPOCHS)
@@ -151,7 +150,7 @@ class _Search(Generic[B]):
     def _go_on_from(self, state: State) -> tuple[int, Need]:
         """Take up a trial where it was left: the steps done, and what the net took at the start."""
         self.graph, self.rounds, self.done = state.graph, list(state.rounds), state.done
-        self.estimator = replace(self.estimator, flash_offset=state.flash_offset, ram_offset=state.ram_offset)
+        self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset)
         return state.steps, Need(flash=state.start_flash, ram=state.start_ram, cycles=0)
 
     def _keep(self, steps: int, start: Need) -> None:
@@ -207,10 +206,9 @@ class _Search(Generic[B]):
 
     def _learn(self, built: B, graph: Graph) -> None:
         need = self.estimator.need(graph)
-        self.estimator = replace(
-            self.estimator,
-            flash_offset=self.estimator.flash_offset + built.flash_bytes - need.flash,
-            ram_offset=self.estimator.ram_offset + built.ram_bytes - need.ram,
+        self.estimator = self.estimator.shifted(
+            self.estimator.flash_offset + built.flash_bytes - need.flash,
+            self.estimator.ram_offset + built.ram_bytes - need.ram,
         )
 
     def _meet(self, step: str) -> B:
@@ -227,7 +225,7 @@ class _Search(Generic[B]):
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
         raise CompressionError(
             f"the budget {self.budget.words()} is not met by any firmware that was built\n{self._table()}\n"
-            f"{advice(found)}",
+            f"{advice(found, self.budget)}",
             self._details(found),
         )
 
@@ -242,9 +240,10 @@ class _Search(Generic[B]):
         smallest = self.attempt(least)
         self._learn(smallest, least)
         if self.budget.misses(smallest.flash_bytes, smallest.ram_bytes):
+            flash, ram = self.budget.SIZES
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed: flash {smallest.flash_bytes:,} B, RAM {smallest.ram_bytes:,} B; raise the budget, or "
+                f"can be removed: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; raise the budget, or "
                 "start from a net with fewer layers",
                 {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
             )
@@ -253,7 +252,7 @@ class _Search(Generic[B]):
 
     def _after(self, built: B) -> Array:
         part = self.dataset.val
-        return np.asarray(quantized_predictions(built.qgraph, part.x, self.threshold) == part.y)
+        return np.asarray(built.predictions(part.x, self.threshold) == part.y)
 
     def _drop_points(self, built: B) -> float:
         return 100 * float(self.before.mean() - self._after(built).mean())
@@ -282,7 +281,7 @@ class _Search(Generic[B]):
         if 100 * high <= self.budget.max_drop_points:
             return ()
         return (
-            f"{len(self.before):,} validation samples are too few to be certain of --max-drop "
+            f"{len(self.before):,} validation samples are too few to be certain of {self.budget.DROP} "
             f"{self.budget.max_drop_points:g}: they show a drop of {points:.2f} points, "
             f"with 95% certainty one of {100 * low:.2f} to {100 * high:.2f}",
         )
@@ -292,14 +291,14 @@ class _Search(Generic[B]):
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=self._drop_points(built))
         return CompressionError(
             f"the budget {self.budget.words()} costs {self._drop_points(built):.2f} points of accuracy on "
-            f"{len(self.before):,} validation samples (95% interval {low:.2f} to {high:.2f}), more than --max-drop "
-            f"{self.budget.max_drop_points:g}\n{self._table()}\n"
-            f"{advice(found)}; or give the search more time with --effort normal or thorough",
+            f"{len(self.before):,} validation samples (95% interval {low:.2f} to {high:.2f}), more than "
+            f"{self.budget.DROP} {self.budget.max_drop_points:g}\n{self._table()}\n"
+            f"{advice(found, self.budget)}; or give the search more time with {self.budget.EFFORT} normal or thorough",
             self._details(found) | {"validation": float(self._after(built).mean())},
         )
 
     def _table(self) -> str:
-        return front_table(self.rounds, float(self.before.mean()))
+        return front_table(self.rounds, self.budget, float(self.before.mean()))
 
     def _details(self, found: Relaxed) -> dict[str, object]:
         front = [asdict(row) for row in self.rounds]

@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 
-from freeml.compression.allocate import Estimator
+from freeml.compression.allocate import Estimates
 from freeml.compression.budget import Budget
 from freeml.compression.checkpoint import Checkpoints, Outcome
 from freeml.compression.recipe import PLANS, Recipe, first_recipe, knobs, suggested
@@ -64,7 +64,7 @@ def compress(
     budget: Budget,
     *,
     attempt: Callable[[Graph], B],
-    estimator: Estimator,
+    estimator: Estimates,
     seed: int,
     show: Callable[[str, float], None],
     checkpoints: Checkpoints,

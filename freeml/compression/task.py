@@ -24,7 +24,7 @@ def check_task(graph: Graph, dataset: Dataset) -> None:
         if len(found) < 2:
             raise DataError(
                 f"{name}: expected labels of at least two classes to {what}, found class {int(found[0])} alone; "
-                "give data of every class, or compile without --flash and --ram"
+                "give data of every class"
             )
     right = float_predictions(graph, dataset.val.x) == dataset.val.y
     shares = np.array([right[dataset.val.y == label].mean() for label in found])

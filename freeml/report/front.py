@@ -23,7 +23,7 @@ def print_front(found: Exploration, folder: Path) -> None:
     rows = [
         (
             _number(point.name), f"{point.flash:,}", f"{point.ram:,}",
-            "?" if point.cycles is None else f"{point.cycles / 1e6:,.3g}",
+            "?" if point.cycles is None else f"{point.cycles / 1e6:,.3f}",
             "?" if point.energy_uj is None else f"{point.energy_uj:,.4g}",
             percent(point.validation), percent(point.test),
         )
@@ -35,7 +35,7 @@ def print_front(found: Exploration, folder: Path) -> None:
     )
     for point in found.points:
         if point.dominated_by is not None:
-            line(f"point {_number(point.name)} is dominated by {_number(point.dominated_by)}, as good in everything")
+            line(f"point {_number(point.name)} is dominated by {_number(point.dominated_by)}: no better in anything")
     line(
         f"float net before: {percent(found.before)} of {found.validation_samples:,} validation samples; with one "
         f"channel wherever channels can go: {found.least:,} B of flash"
@@ -97,8 +97,8 @@ def _panel(axes: Axes, found: Exploration, along: list[float], label: str) -> No
     for x, point in pairs:
         axes.annotate(_number(point.name), (x, 100 * point.validation), textcoords="offset points", xytext=(6, -11))
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_minor_formatter(lambda value, _: f"{value:g}" if _leading(value) in (2, 5) else "")
+    axes.set_xticks(ticks := _spread(along), labels=[f"{x:.3g}" for x in ticks])
+    axes.set_xticks([], minor=True)
     axes.set_xlabel(label)
     axes.grid(visible=True, which="major", color="#e6e6e6", linewidth=0.6)
 
@@ -111,6 +111,10 @@ def _above(point: Point) -> float:
     return 100 * max(0.0, point.validation_interval[1] - point.validation)
 
 
-def _leading(value: float) -> int:
-    """First significant digit."""
-    return int(f"{value:e}"[0])
+def _spread(values: list[float]) -> list[float]:
+    """The values that are far enough apart, on a logarithmic axis, to be written below it."""
+    ticks: list[float] = []
+    for value in sorted(values):
+        if not ticks or value > 1.1 * ticks[-1]:
+            ticks.append(value)
+    return ticks
