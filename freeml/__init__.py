@@ -57,8 +57,9 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     With `flash` or `ram` (bytes, or text as in "32KB") the net is compressed until the firmware takes at most so much,
     as long as that costs no more than `max_drop` points of accuracy on validation data (1 when not given). `effort` is
     "quick", "normal" or "thorough", `trials` how many recipes are tried at most, `storage` the URL of a database in
-    which processes share the search. `on_round` is called with every net that the search looks at (a CompressionRound of
-    freeml.report.figures: flash, ram, cycles, validation, built), `progress` with what is under way and the share done.
+    which processes share the search. `on_round` is called with every net that the search looks at (a CompressionRound
+    of freeml.report.figures: flash, ram, cycles, validation, built), `progress` with what is under way and the share
+    (0..1) that is done.
 
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the
@@ -107,12 +108,13 @@ def compress(
     fifth of the training part is held back.
 
     `budget` are bytes of float32 weights, `activations` bytes of float32 activations of one sample at their peak, each
-    a number or text as in "10KB"; `max_drop` points of accuracy may be lost on the validation part. Channels are removed
-    and what is left is retrained, as `freeml compile` does. The net is float32: compile the file to have it in integers.
+    a number or text as in "10KB"; `max_drop` points of accuracy may be lost on the validation part. Channels are
+    removed and what is left is retrained, as `freeml compile` does. The net is float32: compile the file to have it in
+    integers.
 
     Returns (module, onnx, report): a torch.nn.Module, the bytes of an ONNX file that computes the same, which `out`
-    names a file for, and the figures. A search that was interrupted goes on in the next call, when `out` is given. Every
-    error is a FreemlError; CompressionError tells the front that was found.
+    names a file for, and the figures. A search that was interrupted goes on in the next call, when `out` is given.
+    Every error is a FreemlError; CompressionError tells the front that was found.
     """
     try:
         from freeml.compression.module import compress_module

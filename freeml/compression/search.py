@@ -243,8 +243,8 @@ class _Search(Generic[B]):
             flash, ram = self.budget.SIZES
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; raise the budget, or "
-                "start from a net with fewer layers",
+                f"can be removed: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; raise the "
+                "budget, or start from a net with fewer layers",
                 {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
             )
 
