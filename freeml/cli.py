@@ -22,6 +22,7 @@ import click
 from freeml.commands.build import build_command
 from freeml.commands.compile import compile_command
 from freeml.commands.device import device_command
+from freeml.commands.explore import explore_command
 from freeml.commands.flash import flash_command
 from freeml.commands.inspect import inspect_command
 from freeml.commands.power import power_command
@@ -79,8 +80,9 @@ def exit_status(call: Callable[[], object], *, as_json: bool) -> int:
         return _fail(error.format_message(), "UsageError", error.exit_code, as_json=as_json, show=False)
     except FreemlError as error:
         return _fail(str(error), type(error).__name__, error.exit_code, as_json=as_json, details=error.details)
-    except (click.Abort, KeyboardInterrupt):
-        return _fail("interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
+    except (click.Abort, KeyboardInterrupt) as error:
+        how = str(error.__cause__ or error)  # click hides what was interrupted behind an Abort of its own
+        return _fail(f"interrupted: {how}" if how else "interrupted", "Interrupted", INTERRUPTED, as_json=as_json)
     except BrokenPipeError:
         _forget_output()
         return BROKEN_PIPE
@@ -135,8 +137,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    inspect_command, compile_command, build_command, verify_command, run_command, profile_command, power_command,
-    flash_command, device_command,
+    inspect_command, compile_command, explore_command, build_command, verify_command, run_command, profile_command,
+    power_command, flash_command, device_command,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -76,9 +76,17 @@ class DoesNotFitError(FreemlError):
 class CompressionError(FreemlError):
     """A budget cannot be met within the drop of accuracy that is allowed, or at all.
 
-    `details` hold the `front` that was found, a list of {flash, ram, cycles, validation, built}, or the bytes that are
-    `irreducible`.
+    `details` hold the `front` that was found, a list of {flash, ram, cycles, validation, built}, what of the budget to
+    `relax` {max_drop, flash, ram}, None for what would not help, or the bytes that are `irreducible`.
     """
+
+
+class CheckpointError(FreemlError):
+    """A search cannot be kept on disk, or another process is keeping its own in the same folder."""
+
+
+class StorageError(FreemlError):
+    """The database of a search (`--storage`) cannot be opened, or failed in the middle of it."""
 
 
 class MissingPackageError(FreemlError):

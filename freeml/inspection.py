@@ -17,12 +17,14 @@ from freeml.frontend.problems import Survey, survey
 from freeml.ir.graph import Graph, QGraph
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, lower_graph, macs_by_value
+from freeml.passes.standard import PASSES
+from freeml.pipeline import lower_graph
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.report.figures import Limits
 from freeml.targets import BOARDS, Board
 from freeml.targets import get as get_board
+from freeml.work import macs_by_value
 
 PROBES = 2
 """Samples that the estimate is quantized with. Its bytes depend on formats' widths, not on the ranges."""

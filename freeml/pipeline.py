@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,26 +15,20 @@ from freeml import evaluate
 from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
-from freeml.codegen.program import CLayer, CProgram
+from freeml.codegen.program import CProgram
 from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget, drop_interval
 from freeml.data import Dataset, load_dataset
-from freeml.errors import FreemlError, MissingPackageError
+from freeml.errors import CompressionError, FreemlError, MissingPackageError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
-from freeml.passes.canonical import CanonicalMeans
 from freeml.passes.driver import run_passes
-from freeml.passes.fold import FoldAffine, FoldPad
-from freeml.passes.fuse import FuseClip
-from freeml.passes.merge import MergeLinear
-from freeml.passes.views import MergeViews
-from freeml.plan.cost import CostModel, load_cost_model
-from freeml.plan.counting import Events
-from freeml.plan.events import events_by_layer, per_window
+from freeml.passes.standard import PASSES
+from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
@@ -44,7 +38,6 @@ from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
-from freeml.regions.cutting import LayerWork
 from freeml.regions.supply import Supply
 from freeml.report import figures
 from freeml.sim.trace import run_reference
@@ -52,11 +45,11 @@ from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.toolchains import find
 from freeml.version import VERSION
+from freeml.work import layer_table, macs_by_value, work_by_value
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
 
-PASSES = (CanonicalMeans(), FoldPad(), MergeViews(), FoldAffine(), FuseClip(), MergeViews(), MergeLinear())
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
@@ -119,6 +112,30 @@ class Made:
         """Variables and the estimated stack."""
         return self.intermittent.built.measured.bytes.sram
 
+    def predictions(self, x: Array, threshold: float | None) -> Array:
+        """The class of every sample by the integer net, (n,)."""
+        return evaluate.quantized_predictions(self.qgraph, x, threshold)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A model file and its data, ready to be compiled: `imported` as it was read, `graph` after the passes.
+
+    `calibration` holds inputs (samples, *shape) by name, of the training part; `origin` says where they come from.
+    """
+
+    model: Path
+    options: Options
+    imported: Graph
+    graph: Graph
+    dataset: Dataset | None
+    calibration: Mapping[str, Array]
+    origin: str
+
+    def made(self, graph: Graph, say: Progress = lambda _: None) -> Made:
+        """The firmware of a float graph after the passes."""
+        return make(graph, self.model, self.calibration, self.dataset, self.options, say)
+
 
 def compile_model(
     model: Path,
@@ -128,46 +145,71 @@ def compile_model(
     output: Path | None = None,
     progress: Progress | None = None,
     search_progress: SearchProgress | None = None,
+    storage: str | None = None,
+    on_round: Callable[[figures.CompressionRound], None] | None = None,
 ) -> Artifact:
     """Compile an ONNX file; write the firmware folder `output` when given. Every error is a FreemlError.
 
     `data` is a .npz file, or its arrays by name. Its test part is read once, for the accuracy of the report;
-    calibration sees the training part only, a search for a budget the training and the validation part.
+    calibration sees the training part only, a search for a budget the training and the validation part. `storage` is
+    the URL of a database in which several processes share that search; `on_round` hears of every net that it looks at.
+    A search that is interrupted is kept beside `output`, and goes on from there in the next call.
     """
     say = progress or (lambda _: None)
-    board = get_board(options.target)
     if output is not None:
         check_output_folder(output)
-    if options.budget is not None and data is None:
-        raise FreemlError(
-            f"{options.budget.words()}: expected labelled data to retrain the net with, found none; give --data, or "
-            "leave the budget out"
-        )
+    if storage is not None and options.budget is None:
+        raise FreemlError("--storage: expected a budget to search for, found none; add --flash or --ram")
+    prepared = prepare(model, options, data, say)
+    if options.budget is None or data is None:
+        firmware = prepared.made(prepared.graph, say)
+        if options.budget is not None:
+            _check_without_data(options.budget, firmware)
+        artifact = report(prepared, None, firmware, say)
+        clear: Callable[[], None] = lambda: None  # noqa: E731
+    else:
+        found, clear = search(
+            prepared, options.budget, keep=None if output is None else search_folder(output), storage=storage,
+            show=search_progress or (lambda *_: None), on_round=on_round or (lambda _: None),
+        )  # fmt: skip
+        artifact = report(prepared, found, found.built, say)
+    if output is not None:
+        say("write")
+        artifact.write(output)
+    clear()
+    return artifact
+
+
+def prepare(
+    model: Path, options: Options, data: Path | Mapping[str, Array] | None, say: Progress = lambda _: None
+) -> Prepared:
+    """Read the model and the data, and check that they go together."""
+    get_board(options.target)
     say("import")
     imported = import_onnx(model)
-    graph = original = run_passes(imported, PASSES)
+    graph = run_passes(imported, PASSES)
     dataset = load_dataset(data, graph.types[graph.inputs[0]].shape, seed=options.seed) if data is not None else None
     if dataset is not None:
         evaluate.check_dataset(graph, dataset)
     calibration, origin = calibration_inputs(imported, dataset, options.seed)
+    return Prepared(
+        model=model, options=options, imported=imported, graph=graph, dataset=dataset, calibration=calibration,
+        origin=origin,
+    )  # fmt: skip
 
-    def made(candidate: Graph, quiet: bool = True) -> Made:
-        tell = (lambda _: None) if quiet else say
-        return make(candidate, model, calibration, dataset, options, tell)
 
-    found: Compressed[Made] | None = None
-    if options.budget is not None and dataset is not None:
-        found = _compressed(graph, dataset, calibration, made, options, search_progress or (lambda *_: None))
-        graph = found.graph
-    firmware = made(graph, quiet=False) if found is None else found.built
+def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, say: Progress) -> Artifact:
+    """The artifact of a firmware, with its figures. Reads the test part."""
+    options, dataset, board = prepared.options, prepared.dataset, get_board(prepared.options.target)
+    graph = prepared.graph if found is None else found.graph
     choice, qgraph, built = firmware.choice, firmware.qgraph, firmware.intermittent.built
     say("evaluate")
     right = None if dataset is None else evaluate.right_answers(graph, qgraph, dataset.test)
     costs = load_cost_model(board.name, find(board, options.toolchain).kind)
-    report = figures.Report(
+    document = figures.Report(
         generator=f"freeml {VERSION}",
-        model=model.name,
-        model_sha256=sha256(model),
+        model=prepared.model.name,
+        model_sha256=sha256(prepared.model),
         graph_sha256=firmware.graph_sha256,
         target=board.name,
         toolchain=built.measured.result.toolchain,
@@ -179,23 +221,19 @@ def compile_model(
         fits=True,
         far=built.program.far_symbols,
         arena=_arena(firmware.memory, qgraph),
-        quantization=_quantization(choice, firmware.precision, options, origin),
+        quantization=_quantization(choice, firmware.precision, options, prepared.origin),
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
-        compression=_compression(original, found, dataset, right, options.budget),
+        compression=_compression(prepared.graph, found, dataset, right, options.budget),
         notes=(
-            *_notes(imported, graph, dataset, options, with_vectors=built.with_vectors),
+            *_notes(prepared.imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
         ),
     )
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
-    files = artifact_files(built.generated, qgraph, board, report.as_dict(), extra)
-    artifact = Artifact(graph=qgraph, board=board, files=files, report=json.loads(files[REPORT]))
-    if output is not None:
-        say("write")
-        artifact.write(output)
-    return artifact
+    files = artifact_files(built.generated, qgraph, board, document.as_dict(), extra)
+    return Artifact(graph=qgraph, board=board, files=files, report=json.loads(files[REPORT]))
 
 
 def make(
@@ -240,38 +278,78 @@ def whole_bytes(board: Board, budget: Budget) -> int:
     return min(board.sram_bytes, budget.ram_bytes or board.sram_bytes) // 4
 
 
-def _compressed(
-    graph: Graph,
-    dataset: Dataset,
-    calibration: Mapping[str, Array],
-    attempt: Callable[[Graph], Made],
-    options: Options,
+def search(
+    prepared: Prepared,
+    budget: Budget,
+    *,
+    keep: Path | None,
+    storage: str | None,
     show: SearchProgress,
-) -> Compressed[Made]:
-    """The net that meets the budget of the options. The one place of a compile that needs torch."""
-    assert options.budget is not None
+    on_round: Callable[[figures.CompressionRound], None] = lambda _: None,
+) -> tuple[Compressed[Made], Callable[[], None]]:
+    """The net that meets a budget, and what to call when it is safe: until then the search is kept in folder `keep`.
+
+    The one place of a compile that needs torch and Optuna.
+    """
+    options, dataset, board = prepared.options, prepared.dataset, get_board(prepared.options.target)
+    assert dataset is not None
     try:
-        from freeml.compression.search import compress
+        from freeml.compression.checkpoint import Checkpoints, search_hash
         from freeml.compression.sparsecomp import sparsecomp
+        from freeml.compression.study import compress
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        if error.name not in ("torch", "optuna"):
             raise
         raise MissingPackageError(
-            f"{options.budget.words()}: compression retrains the net, and for that alone freeml needs torch, which is "
+            f"{budget.words()}: compression retrains the net, and for that alone freeml needs {error.name}, which is "
             "not installed; run pip install 'freeml[train]', or leave the budget out"
         ) from error
-    board = get_board(options.target)
     estimator = Estimator(
         board=board,
         precision=Precision(
             default="int16" if options.precision == "int16" else "int8", weight_bits=options.weight_bits
         ),
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
-        inputs=calibration,
-        whole_bytes=whole_bytes(board, options.budget),
+        inputs=prepared.calibration,
+        whole_bytes=whole_bytes(board, budget),
     )
-    search = sparsecomp if options.budget.method == "sparsecomp" else compress
-    return search(graph, dataset, options.budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show)
+    if budget.method == "sparsecomp":
+        if storage is not None or budget.trials is not None:
+            raise FreemlError("--method sparsecomp: expected neither --storage nor --trials, for it makes no trials")
+        found = sparsecomp(
+            prepared.graph, dataset, budget, attempt=prepared.made, estimator=estimator, seed=options.seed, show=show,
+            on_round=on_round,
+        )  # fmt: skip
+        return found, lambda: None
+    asked = asdict(replace(options, budget=replace(budget, trials=None)))  # more trials are the same search, longer
+    parts = [array for part in (dataset.train, dataset.val) for array in (part.x, part.y)]
+    name = search_hash(VERSION, sha256(prepared.model), asked, *({"array": array} for array in parts))
+    checkpoints = Checkpoints(folder=keep, search=name)
+    try:
+        found = compress(
+            prepared.graph, dataset, budget, attempt=prepared.made, estimator=estimator, seed=options.seed, show=show,
+            checkpoints=checkpoints, storage=storage, on_round=on_round,
+        )  # fmt: skip
+    except CompressionError:  # an answer, though not the one hoped for: nothing is left to go on with
+        checkpoints.clear()
+        raise
+    return found, checkpoints.clear
+
+
+def _check_without_data(budget: Budget, firmware: Made) -> None:
+    """Raise FreemlError where a budget takes training to meet: without data there is none."""
+    if budget.misses(firmware.flash_bytes, firmware.ram_bytes):
+        raise FreemlError(
+            f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
+            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B; "
+            "give --data, or raise the budget"
+        )
+
+
+def search_folder(output: Path) -> Path:
+    """Where a search is kept until its result is written: beside the output."""
+    whole = output.resolve()
+    return whole.with_name(f"{whole.name}.search")
 
 
 def _compression(
@@ -374,56 +452,6 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def macs_by_value(graph: Graph) -> dict[str, int]:
-    """Multiply-accumulates of every stage, by its first output."""
-    return {
-        stage.outputs[0]: stage.op.macs(
-            tuple(graph.types[v] for v in stage.inputs), tuple(graph.types[v] for v in stage.outputs)
-        )
-        for stage in graph.stages()
-    }
-
-
-def work_by_value(graph: Graph, qgraph: QGraph) -> dict[str, float]:
-    """Multiply-accumulates and elements stored of every emitted function, by the value that it stores."""
-    macs = macs_by_value(graph)
-    return {
-        node.outputs[0]: float(
-            sum(macs.get(v, 0) + qgraph.types[v].size for stage in node.stages for v in stage.outputs)
-        )
-        for node in qgraph.nodes
-    }
-
-
-def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostModel | None) -> tuple[figures.Layer, ...]:
-    """One row per emitted function."""
-    macs = macs_by_value(graph)
-    weights: dict[str, int] = {}
-    for data in program.data:
-        weights[data.layer] = weights.get(data.layer, 0) + data.size_bytes
-    nodes = {node.outputs[0]: node for node in qgraph.nodes}
-    return tuple(
-        figures.Layer(
-            name=layer.name,
-            op=" + ".join(stage.op.kind for stage in nodes[layer.value].stages),
-            shape=qgraph.types[layer.value].shape,
-            dtype=qgraph.types[layer.value].dtype,
-            macs=sum(macs.get(v, 0) for s in nodes[layer.value].stages for v in s.outputs),
-            weight_bytes=weights.get(layer.name, 0),
-            predicted_cost=_predicted(layer, events, costs),
-        )
-        for layer, events in zip(program.layers, events_by_layer(program.layers), strict=True)
-    )
-
-
-def _predicted(layer: CLayer, events: Events, costs: CostModel | None) -> int | None:
-    """What the model says of the layer as it is cut."""
-    cost = costs.predict(events) if costs else None
-    if costs is None or cost is None:
-        return None
-    return round(LayerWork(cycles=cost, repeated=costs.predict(per_window(events)) or 0.0).total(layer.split, layer))
-
-
 def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:
     step = min(max(memory.peak_step, 0), len(qgraph.nodes) - 1)
     return figures.Arena(
@@ -453,6 +481,10 @@ def _notes(
         notes.append("accuracy is unverified: no data was given, calibration inputs were made from the graph")
     elif threshold is not None:
         notes.append(f"the one output is taken for the score of class 1: above {threshold:g} it is, else class 0")
+    if dataset is None and options.budget is not None:
+        notes.append(
+            f"{options.budget.words()} is met by what needs no training; how much accuracy it costs is unknown"
+        )
     if not with_vectors:
         notes.append("the self-test program holds no test vectors: beside the net there is no room for any")
     return tuple(notes)

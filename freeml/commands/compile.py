@@ -45,13 +45,15 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 @click.option(
     "--method", type=click.Choice(COMPRESSIONS), help="freeml's search, or SparseComp, to compare.  [default: joint]"
 )
+@click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Recipes to try at most.  [default: by effort]")
+@click.option("--storage", metavar="URL", help="Database in which processes share a search, as in sqlite:///s.db.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
     budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, max_drop: float | None,  # noqa: ANN401
-    effort: Any, method: Any, seed: int, as_json: bool,  # noqa: ANN401
+    effort: Any, method: Any, trials: int | None, storage: str | None, seed: int, as_json: bool,  # noqa: ANN401
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -63,7 +65,8 @@ def compile_command(
     pays for, and goes on from the last commit when the power returns.
 
     With --flash or --ram the net is made smaller until it fits: channels are removed and what is left is retrained on
-    the data, as long as that costs no more than --max-drop points of accuracy on the validation part.
+    the data, as long as that costs no more than --max-drop points of accuracy on the validation part. A search that was
+    interrupted is kept in DIR.search, and the same command goes on from there.
 
     \b
     Example:
@@ -79,13 +82,14 @@ def compile_command(
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
-        supply=supply, regions=regions, seed=seed, budget=parse_budget(flash, ram, max_drop, effort, method),
+        supply=supply, regions=regions, seed=seed,
+        budget=parse_budget(flash, ram, max_drop, effort, method, trials),
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:
         artifact = compile_model(
             model, options=options, data=data, output=folder, progress=lambda step: show(step, share_before(step)),
-            search_progress=show,
+            search_progress=show, storage=storage,
         )  # fmt: skip
     if as_json:
         terminal.print_json({**artifact.report, "folder": str(folder)})

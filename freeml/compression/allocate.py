@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
@@ -39,6 +40,38 @@ class Need:
     cycles: int
 
 
+class Estimates(Protocol):
+    """Counts what a net takes without building it, and learns by how much it is wrong."""
+
+    @property
+    def flash_offset(self) -> int:
+        """Bytes of flash beyond what it counts."""
+        ...
+
+    @property
+    def ram_offset(self) -> int:
+        """Bytes of RAM beyond what it counts."""
+        ...
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """Bytes of flash and of RAM that there are, whatever a budget says."""
+        ...
+
+    @property
+    def packs(self) -> bool:
+        """Whether weights of fewer bits take fewer bytes."""
+        ...
+
+    def shifted(self, flash_offset: int, ram_offset: int) -> Estimates:
+        """The same with other offsets."""
+        ...
+
+    def need(self, graph: Graph) -> Need:
+        """What the net takes."""
+        ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
@@ -52,6 +85,20 @@ class Estimator:
     whole_bytes: int = 0
     flash_offset: int = 0
     ram_offset: int = 0
+
+    @property
+    def limits(self) -> tuple[int, int]:
+        """The board's memories."""
+        return self.board.nv_bytes, self.board.sram_bytes
+
+    @property
+    def packs(self) -> bool:
+        """Where they are int8 before."""
+        return self.precision.weight_bits == 8
+
+    def shifted(self, flash_offset: int, ram_offset: int) -> Estimator:
+        """The same with other offsets."""
+        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset)
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
@@ -100,9 +147,9 @@ def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
     return [(name, 2 if name in now else 4) for name in enough if now.get(name) != 2]
 
 
-def floor(graph: Graph, channels: Channels, precision: Precision) -> Graph:
+def floor(graph: Graph, channels: Channels, estimator: Estimates) -> Graph:
     """The least net: one channel wherever channels can go, and the fewest bits."""
-    packed = weight_axes(graph) if precision.weight_bits == 8 else {}
+    packed = weight_axes(graph) if estimator.packs else {}
     return Cuts(units=channels.floor(), bits=dict.fromkeys(packed, 2)).apply(graph, channels)
 
 
@@ -111,19 +158,22 @@ def allocate(
     channels: Channels,
     scores: Mapping[int, float],
     coarse: Mapping[tuple[str, PackedBits], float],
-    estimator: Estimator,
+    estimator: Estimates,
     *,
     flash: float,
     ram: float,
+    ram_weight: float = 1.0,
 ) -> Cuts:
     """What to give up until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
 
     In each step some units of one family go, or bits of one layer's weights (`coarse` has what that costs): that whose
     score, for what it saves of what is lacking, is least. Bytes that only fall when several families shrink together
-    (two layers that share the peak) are approached by cycles.
+    (two layers that share the peak) are approached by cycles. A share of the RAM that is lacking counts as `ram_weight`
+    of the same share of the flash.
     """
     cuts = Cuts()
     now = estimator.need(graph)
+    weights = {"flash": 1.0, "ram": ram_weight}
     while True:
         lacking = {"flash": now.flash - flash, "ram": now.ram - ram}
         if max(lacking.values()) <= 0:
@@ -132,7 +182,7 @@ def allocate(
         for index, (cost, then) in enumerate(_steps(channels, scores, coarse, cuts)):
             need = estimator.need(then.apply(graph, channels))
             saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
-            benefit = sum(min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
+            benefit = sum(weights[k] * min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
             if benefit <= 0 and then.bits != cuts.bits:
                 continue

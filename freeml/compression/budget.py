@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -27,28 +27,41 @@ class Budget:
     """Hard limits of the self-test firmware, bytes, and the points of accuracy that may be lost on validation data.
 
     `flash_bytes` holds the image and the persistent data together, `ram_bytes` variables and the estimated stack.
-    `method` "joint" is freeml's own search, "sparsecomp" the published one, to compare with.
+    `method` "joint" is freeml's own search, "sparsecomp" the published one, to compare with. `trials` is how many
+    recipes are tried at most; None leaves that to the effort.
     """
+
+    FLASH: ClassVar[str] = "--flash"
+    RAM: ClassVar[str] = "--ram"
+    DROP: ClassVar[str] = "--max-drop"
+    EFFORT: ClassVar[str] = "--effort"
+    SIZES: ClassVar[tuple[str, str]] = ("flash", "RAM")
+    """What the user calls each limit, and what is limited."""
 
     flash_bytes: int | None = None
     ram_bytes: int | None = None
     max_drop_points: float = 1.0
     effort: Effort = "quick"
     method: Method = "joint"
+    trials: int | None = None
 
     def __post_init__(self) -> None:
         """Raise FreemlError for what is no budget."""
         sizes = (self.flash_bytes, self.ram_bytes)
         if sizes == (None, None):
-            raise FreemlError("budget: expected --flash or --ram, found neither; say what the firmware may take")
+            raise FreemlError(
+                f"budget: expected {self.FLASH} or {self.RAM}, found neither; say what the net may take at most"
+            )
         if any(size is not None and (not isinstance(size, int) or size <= 0) for size in sizes):
             raise FreemlError(f"budget: expected whole numbers of bytes above 0, found {sizes}")
         if not (isfinite(self.max_drop_points) and 0 <= self.max_drop_points <= 100):
-            raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
+            raise FreemlError(f"{self.DROP}: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
         if self.effort not in EFFORTS:
             raise FreemlError(f"effort: expected one of {', '.join(EFFORTS)}, found {self.effort!r}")
         if self.method not in METHODS:
             raise FreemlError(f"method: expected one of {', '.join(METHODS)}, found {self.method!r}")
+        if self.trials is not None and (not isinstance(self.trials, int) or self.trials < 1):
+            raise FreemlError(f"trials: expected a whole number of 1 or more, found {self.trials!r}")
 
     def misses(self, flash_bytes: int, ram_bytes: int) -> bool:
         """Whether a firmware of these sizes exceeds a limit."""
@@ -58,7 +71,7 @@ class Budget:
 
     def words(self) -> str:
         """The limits, for messages."""
-        named = (("--flash", self.flash_bytes), ("--ram", self.ram_bytes))
+        named = ((self.FLASH, self.flash_bytes), (self.RAM, self.ram_bytes))
         return " and ".join(f"{name} {size:,} B" for name, size in named if size is not None)
 
 
@@ -68,10 +81,11 @@ def parse_budget(
     max_drop: float | None,
     effort: Effort | None,
     method: Method | None = None,
+    trials: int | None = None,
 ) -> Budget | None:
     """The budget that a user describes; None when no option of it is given. Raises FreemlError."""
     if flash is None and ram is None:
-        given = (("--max-drop", max_drop), ("--effort", effort), ("--method", method))
+        given = (("--max-drop", max_drop), ("--effort", effort), ("--method", method), ("--trials", trials))
         named = [name for name, value in given if value is not None]
         if named:
             raise FreemlError(f"{' and '.join(named)}: expected a budget to go with, found none; add --flash or --ram")
@@ -82,6 +96,7 @@ def parse_budget(
         max_drop_points=1.0 if max_drop is None else max_drop,
         effort=effort or "quick",
         method=method or "joint",
+        trials=trials,
     )
 
 

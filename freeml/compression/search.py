@@ -1,23 +1,26 @@
-"""The search: remove channels in rounds, retrain in between, until the firmware that is built meets the budget."""
+"""One trial: remove channels in rounds, retrain in between, until the firmware that is built meets the budget."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimator, allocate, fewer_bits, floor
+from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor
 from freeml.compression.budget import Budget, drop_interval
 from freeml.compression.channels import find_channels
+from freeml.compression.checkpoint import State
 from freeml.compression.coarse import without_formats
+from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
-from freeml.compression.train import Lesson, coarseness, importance, make_lesson, one_thread, retrain, right_answers
+from freeml.compression.recipe import PLANS, Recipe
+from freeml.compression.train import Lesson, coarseness, importance, make_lesson, retrain, right_answers
 from freeml.data import Dataset
-from freeml.errors import CompressionError, DataError, DoesNotFitError
-from freeml.evaluate import decision_point, quantized_predictions
-from freeml.ir.graph import Graph, QGraph
+from freeml.errors import CompressionError, DoesNotFitError
+from freeml.evaluate import decision_point
+from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.report.figures import CompressionRound
 
@@ -28,30 +31,8 @@ BUILD_EPOCHS = 4
 """About how many epochs of training a build takes, for the time left."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """How long an effort lasts: rounds of removal, epochs after each, epochs at the end and when to end them early."""
-
-    rounds: int
-    epochs: int
-    last: int
-    patience: int
-
-
-PLANS = {
-    "quick": Plan(rounds=8, epochs=4, last=40, patience=40),
-    "normal": Plan(rounds=12, epochs=15, last=250, patience=60),
-    "thorough": Plan(rounds=20, epochs=30, last=600, patience=150),
-}
-
-
 class Built(Protocol):
-    """A firmware as it was built."""
-
-    @property
-    def qgraph(self) -> QGraph:
-        """The integer net in it."""
-        ...
+    """A firmware as it was built, or another form that a net is wanted in."""
 
     @property
     def flash_bytes(self) -> int:
@@ -61,6 +42,10 @@ class Built(Protocol):
     @property
     def ram_bytes(self) -> int:
         """Variables and the estimated stack."""
+        ...
+
+    def predictions(self, x: Array, threshold: float | None) -> Array:
+        """The class of every sample, (n,); `threshold` is the decision point of the float net."""
         ...
 
 
@@ -77,38 +62,31 @@ class Compressed(Generic[B]):
     notes: tuple[str, ...]
 
 
-def compress(
+def run_trial(
     graph: Graph,
     dataset: Dataset,
     budget: Budget,
     *,
     attempt: Callable[[Graph], B],
-    estimator: Estimator,
+    estimator: Estimates,
     seed: int,
     show: Callable[[str, float], None],
+    recipe: Recipe,
+    state: State | None = None,
+    keep: Callable[[State], None] = lambda _: None,
+    on_round: Callable[[CompressionRound], None] = lambda _: None,
 ) -> Compressed[B]:
-    """The smallest change found that brings the firmware within the budget and keeps the accuracy on validation data.
+    """The net that a recipe finds within the budget, its accuracy kept on validation data; from `state` on, when given.
 
-    `attempt` quantizes and builds. Raises CompressionError when the budget is below what the net takes with one channel
-    in every layer, or when it cannot be met within the drop; DataError for labels of one class.
+    `attempt` quantizes and builds; `keep` is given every state to go on from, `on_round` every net that was looked at.
+    Raises CompressionError when the budget is below what the net takes with one channel in every layer, or when it
+    cannot be met within the drop.
     """
-    check_classes(dataset)
-    with one_thread():
-        return _Search(graph, dataset, budget, attempt, estimator, seed, show).run()
-
-
-def check_classes(dataset: Dataset) -> None:
-    """Raise DataError for training labels of one class."""
-    classes = np.unique(dataset.train.y)
-    if len(classes) < 2:
-        raise DataError(
-            f"y_train: expected labels of at least two classes to train with, found class {int(classes[0])} alone; "
-            "give data of every class, or compile without --flash and --ram"
-        )
+    return _Search(graph, dataset, budget, attempt, estimator, seed, show, recipe, state, keep, on_round).run()
 
 
 class _Search(Generic[B]):
-    """The state of one search: the net as it is now, and what was learned on the way."""
+    """The state of one trial: the net as it is now, and what was learned on the way."""
 
     def __init__(
         self,
@@ -116,49 +94,76 @@ class _Search(Generic[B]):
         dataset: Dataset,
         budget: Budget,
         attempt: Callable[[Graph], B],
-        estimator: Estimator,
+        estimator: Estimates,
         seed: int,
         show: Callable[[str, float], None],
+        recipe: Recipe,
+        state: State | None,
+        keep: Callable[[State], None],
+        on_round: Callable[[CompressionRound], None],
     ) -> None:
         self.graph, self.dataset, self.budget, self.attempt = graph, dataset, budget, attempt
-        self.estimator, self.seed, self.show = estimator, seed, show
+        self.estimator, self.seed, self.show = estimator, seed + recipe.seed, show
+        self.recipe, self.state, self.keep, self.on_round = recipe, state, keep, on_round
         self.head: Head = find_head(graph)
-        self.lesson: Lesson = make_lesson(graph, self.head, dataset.train)
-        self.validation: Lesson = make_lesson(graph, self.head, dataset.val)
+        self.lesson: Lesson = replace(make_lesson(graph, self.head, dataset.train), distilled=recipe.distilled)
+        self.validation: Lesson = replace(make_lesson(graph, self.head, dataset.val), distilled=recipe.distilled)
         self.before: Array = right_answers(graph, self.head, self.validation)
         self.threshold = decision_point(graph)
         self.rounds: list[CompressionRound] = []
         self.masks: dict[str, Array] = {}
-        board = estimator.board  # a net must fit its board too, whatever the budget leaves open
-        self.flash_limit = min(budget.flash_bytes or board.nv_bytes, board.nv_bytes)
-        self.ram_limit = min(budget.ram_bytes or board.sram_bytes, board.sram_bytes)
+        flash, ram = estimator.limits  # a net must fit its board too, whatever the budget leaves open
+        self.flash_limit = min(budget.flash_bytes or flash, flash)
+        self.ram_limit = min(budget.ram_bytes or ram, ram)
         self.plan = PLANS[budget.effort]
-        self.work = float(self.plan.rounds * self.plan.epochs + self.plan.last + 4 * BUILD_EPOCHS)
+        self.epochs = max(1, round(self.plan.rounds * self.plan.epochs / recipe.rounds))
+        self.work = float(recipe.rounds * self.epochs + self.plan.last + 4 * BUILD_EPOCHS)
         self.done = 0.0
 
     def run(self) -> Compressed[B]:
-        """See `compress`."""
-        built = self._build_or_none("the net as it is")
-        if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
-            return self._result(built)
-        self.graph = without_formats(self.graph)
-        self._check_floor(built)
-        start = self.estimator.need(self.graph)
-        for number in range(1, self.plan.rounds + 1):
-            step = f"compress: round {number} of {self.plan.rounds}"
-            share = number / self.plan.rounds
+        """See `run_trial`."""
+        if self.state is None:
+            built = self._build_or_none("the net as it is")
+            if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
+                return self._result(built)
+            self.graph = without_formats(self.graph)
+            self._check_floor(built)
+            steps, start = 0, self.estimator.need(self.graph)
+        else:
+            steps, start = self._go_on_from(self.state)
+        for number in range(steps + 1, self.recipe.rounds + 1):
+            step = f"compress: round {number} of {self.recipe.rounds}"
+            share = number / self.recipe.rounds
             fixed = self.estimator
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
             if self._shrink(step, flash, ram):
-                self._train(step, self.plan.epochs, number)
+                self._train(step, self.epochs, number)
                 self._record(None)
-        self._meet("compress: check")
-        self._train("compress: retraining", self.plan.last, self.plan.rounds + 1, self.plan.patience)
+            self._keep(number, start)
+        if steps <= self.recipe.rounds:
+            self._meet("compress: check")
+            self._train("compress: retraining", self.plan.last, self.recipe.rounds + 1)
+            self._keep(self.recipe.rounds + 1, start)
         built = self._meet("compress: build")
         if not self._kept(built):
             raise self._failure(built)
         return self._result(built)
+
+    def _go_on_from(self, state: State) -> tuple[int, Need]:
+        """Take up a trial where it was left: the steps done, and what the net took at the start."""
+        self.graph, self.rounds, self.done = state.graph, list(state.rounds), state.done
+        self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset)
+        return state.steps, Need(flash=state.start_flash, ram=state.start_ram, cycles=0)
+
+    def _keep(self, steps: int, start: Need) -> None:
+        self.keep(
+            State(
+                steps=steps, graph=self.graph, start_flash=start.flash, start_ram=start.ram,
+                flash_offset=self.estimator.flash_offset, ram_offset=self.estimator.ram_offset,
+                rounds=tuple(self.rounds), done=self.done,
+            )
+        )  # fmt: skip
 
     def _result(self, built: B) -> Compressed[B]:
         return Compressed(graph=self.graph, built=built, rounds=tuple(self.rounds), notes=self._notes(built))
@@ -170,13 +175,16 @@ class _Search(Generic[B]):
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
         scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
-        options = fewer_bits(self.graph) if self.estimator.precision.weight_bits == 8 else []
+        options = fewer_bits(self.graph) if self.estimator.packs else []
         coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
-        cuts = allocate(self.graph, channels, scores, coarse, self.estimator, flash=flash, ram=ram)
+        cuts = allocate(
+            self.graph, channels, scores, coarse, self.estimator,
+            flash=flash, ram=ram, ram_weight=self.recipe.ram_weight,
+        )  # fmt: skip
         self.graph = cuts.apply(self.graph, channels)
         return bool(cuts)
 
-    def _train(self, step: str, epochs: int, number: int, patience: int | None = None) -> None:
+    def _train(self, step: str, epochs: int, number: int) -> None:
         start = self.done
 
         def show(done: int) -> None:
@@ -185,7 +193,7 @@ class _Search(Generic[B]):
 
         self.graph = retrain(
             self.graph, self.head, self.lesson, self.validation,
-            epochs=epochs, seed=self.seed + number, show=show, patience=patience, masks=self.masks,
+            epochs=epochs, seed=self.seed + number, show=show, largest_step=self.recipe.step, masks=self.masks,
         )  # fmt: skip
         self.done = start + epochs
 
@@ -204,10 +212,9 @@ class _Search(Generic[B]):
 
     def _learn(self, built: B, graph: Graph) -> None:
         need = self.estimator.need(graph)
-        self.estimator = replace(
-            self.estimator,
-            flash_offset=self.estimator.flash_offset + built.flash_bytes - need.flash,
-            ram_offset=self.estimator.ram_offset + built.ram_bytes - need.ram,
+        self.estimator = self.estimator.shifted(
+            self.estimator.flash_offset + built.flash_bytes - need.flash,
+            self.estimator.ram_offset + built.ram_bytes - need.ram,
         )
 
     def _meet(self, step: str) -> B:
@@ -220,17 +227,18 @@ class _Search(Generic[B]):
             tighter += 0 if built is not None else max(256, 64 * number)
             if not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
                 break
-            self._train(step, self.plan.epochs, self.plan.rounds + 2 + number)
+            self._train(step, self.epochs, self.recipe.rounds + 2 + number)
+        found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
         raise CompressionError(
             f"the budget {self.budget.words()} is not met by any firmware that was built\n{self._table()}\n"
-            "raise the budget a little",
-            self._details(),
+            f"{advice(found, self.budget)}",
+            self._details(found),
         )
 
     def _check_floor(self, built: B | None) -> None:
         """Raise CompressionError for a budget that no number of channels meets."""
         channels = find_channels(self.graph)
-        least = floor(self.graph, channels, self.estimator.precision)
+        least = floor(self.graph, channels, self.estimator)
         need = self.estimator.need(least)
         if built is not None and not self.budget.misses(need.flash, need.ram):
             return
@@ -238,10 +246,11 @@ class _Search(Generic[B]):
         smallest = self.attempt(least)
         self._learn(smallest, least)
         if self.budget.misses(smallest.flash_bytes, smallest.ram_bytes):
+            flash, ram = self.budget.SIZES
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed: flash {smallest.flash_bytes:,} B, RAM {smallest.ram_bytes:,} B; raise the budget, or "
-                "start from a net with fewer layers",
+                f"can be removed: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; raise the "
+                "budget, or start from a net with fewer layers",
                 {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
             )
 
@@ -249,7 +258,7 @@ class _Search(Generic[B]):
 
     def _after(self, built: B) -> Array:
         part = self.dataset.val
-        return np.asarray(quantized_predictions(built.qgraph, part.x, self.threshold) == part.y)
+        return np.asarray(built.predictions(part.x, self.threshold) == part.y)
 
     def _drop_points(self, built: B) -> float:
         return 100 * float(self.before.mean() - self._after(built).mean())
@@ -269,6 +278,7 @@ class _Search(Generic[B]):
                 built=built is not None,
             )
         )
+        self.on_round(self.rounds[-1])
 
     def _notes(self, built: B) -> tuple[str, ...]:
         """Whether the validation part is large enough to tell the drop."""
@@ -277,26 +287,28 @@ class _Search(Generic[B]):
         if 100 * high <= self.budget.max_drop_points:
             return ()
         return (
-            f"{len(self.before):,} validation samples are too few to be certain of --max-drop "
+            f"{len(self.before):,} validation samples are too few to be certain of {self.budget.DROP} "
             f"{self.budget.max_drop_points:g}: they show a drop of {points:.2f} points, "
             f"with 95% certainty one of {100 * low:.2f} to {100 * high:.2f}",
         )
 
     def _failure(self, built: B) -> CompressionError:
         low, high = (100 * limit for limit in drop_interval(self.before, self._after(built)))
+        found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=self._drop_points(built))
         return CompressionError(
             f"the budget {self.budget.words()} costs {self._drop_points(built):.2f} points of accuracy on "
-            f"{len(self.before):,} validation samples (95% interval {low:.2f} to {high:.2f}), more than --max-drop "
-            f"{self.budget.max_drop_points:g}\n{self._table()}\n"
-            "raise --flash or --ram, or --max-drop; or give the search more time with --effort normal or thorough",
-            self._details(),
+            f"{len(self.before):,} validation samples (95% interval {low:.2f} to {high:.2f}), more than "
+            f"{self.budget.DROP} {self.budget.max_drop_points:g}\n{self._table()}\n"
+            f"{advice(found, self.budget)}; or give the search more time with {self.budget.EFFORT} normal or thorough",
+            self._details(found) | {"validation": float(self._after(built).mean())},
         )
 
     def _table(self) -> str:
-        return front_table(self.rounds, float(self.before.mean()))
+        return front_table(self.rounds, self.budget, float(self.before.mean()))
 
-    def _details(self) -> dict[str, object]:
-        return {"front": [asdict(found) for found in self.rounds], "accuracy_before": float(self.before.mean())}
+    def _details(self, found: Relaxed) -> dict[str, object]:
+        front = [asdict(row) for row in self.rounds]
+        return {"front": front, "accuracy_before": float(self.before.mean()), "relax": asdict(found)}
 
     def _share(self) -> float:
         return min(1.0, self.done / self.work)
@@ -308,14 +320,3 @@ def _toward(start: int, limit: int, fixed: int, share: float) -> float:
         return float(limit)
     ratio: float = (limit - fixed) / (start - fixed)
     return float(fixed + (start - fixed) * ratio**share)
-
-
-def front_table(rounds: Sequence[CompressionRound], before: float) -> str:
-    """The front that was found as text, a line for each round."""
-    rows = [
-        f"  {row.flash:>10,} {row.ram:>8,} {row.cycles:>13,} {row.validation:>10.2%}  "
-        f"{'built, integer' if row.built else 'estimated, float'}"
-        for row in rounds
-    ]
-    head = f"  {'flash B':>10} {'RAM B':>8} {'cycles':>13} {'validation':>10}  (float net before: {before:.2%})"
-    return "\n".join([head, *rows])

@@ -24,7 +24,10 @@ import numpy as np
 from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget
 from freeml.compression.factors import split_dense, tucker
-from freeml.compression.search import BUILD_EPOCHS, CORRECTIONS, PLANS, B, Compressed, _Search, check_classes
+from freeml.compression.front import relaxed
+from freeml.compression.recipe import PLANS, first_recipe
+from freeml.compression.search import BUILD_EPOCHS, CORRECTIONS, B, Compressed, _Search
+from freeml.compression.task import check_task
 from freeml.compression.train import one_thread, right_answers
 from freeml.compression.vbmf import vbmf_rank
 from freeml.data import Dataset
@@ -68,11 +71,12 @@ def sparsecomp(
     estimator: Estimator,
     seed: int,
     show: Callable[[str, float], None],
+    on_round: Callable[[CompressionRound], None] = lambda _: None,
 ) -> Compressed[B]:
-    """What `search.compress` does, by SparseComp; the same arguments and errors."""
-    check_classes(dataset)
+    """What `study.compress` does, by SparseComp and in one go; the same arguments and errors."""
+    check_task(graph, dataset)
     with one_thread():
-        return _SparseComp(graph, dataset, budget, attempt, estimator, seed, show).run()
+        return _SparseComp(graph, dataset, budget, attempt, estimator, seed, show, on_round).run()
 
 
 def factorize(graph: Graph, above_bytes: int = FACTORIZED_ABOVE_BYTES) -> Iterator[Graph]:
@@ -140,8 +144,11 @@ class _SparseComp(_Search[B], Generic[B]):
         estimator: Estimator,
         seed: int,
         show: Callable[[str, float], None],
+        on_round: Callable[[CompressionRound], None],
     ) -> None:
-        super().__init__(graph, dataset, budget, attempt, estimator, seed, show)
+        recipe = first_recipe(budget.effort)
+        super().__init__(graph, dataset, budget, attempt, estimator, seed, show, recipe, None, lambda _: None, on_round)
+        self.bits = estimator.precision.weight_bits
         self.pace, self.plan = PACES[budget.effort], PLANS[budget.effort]
         self.fragile: set[str] = set()
         self.steps = 0
@@ -171,7 +178,7 @@ class _SparseComp(_Search[B], Generic[B]):
             f"the budget {self.budget.words()} is not met by any firmware that was built: SparseComp lowers the "
             f"bytes of weights only; what is not weights takes flash {self.rest:,} B{ram}\n{self._table()}\n"
             "raise the budget, or take --method joint",
-            self._details(),
+            self._details(relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)),
         )
 
     # --- steps --------------------------------------------------------------------------------------------------------
@@ -227,15 +234,16 @@ class _SparseComp(_Search[B], Generic[B]):
                 built=False,
             )
         )
+        self.on_round(self.rounds[-1])
 
     # --- bytes --------------------------------------------------------------------------------------------------------
 
     def sizes(self) -> dict[str, int]:
         """Bytes of each layer's weights and indices, by constant name."""
-        bits, found = self.estimator.precision.weight_bits, {}
+        found = {}
         for name, axis in weight_arrays(self.graph).items():
-            rows = integers(self.graph.constants[name], axis, bits)
-            found[name] = fewest_bytes(rows.reshape(len(rows), -1)) if bits == 8 else 2 * rows.size
+            rows = integers(self.graph.constants[name], axis, self.bits)
+            found[name] = fewest_bytes(rows.reshape(len(rows), -1)) if self.bits == 8 else 2 * rows.size
         return found
 
     def _left(self, name: str) -> int:

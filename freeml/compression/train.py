@@ -47,7 +47,7 @@ class Lesson:
     """What nets are trained towards: samples (n, *input shape), their classes, and the original net's answers.
 
     `answers` are its logits (n, classes); `others` its further real outputs by name, (n, *shape); `original` computes
-    both for any input.
+    both for any input. `distilled` is the weight of those answers in the loss.
     """
 
     original: Twin
@@ -55,6 +55,7 @@ class Lesson:
     y: Tensor
     answers: Tensor
     others: dict[str, Tensor]
+    distilled: float = DISTILLED
 
     def __len__(self) -> int:
         return len(self.y)
@@ -118,7 +119,7 @@ def _loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor) -> Tensor:
     values = twin({twin.graph.inputs[0]: lesson.x[rows]})
     logits = head.logits(values)
     soft = _distance(logits, lesson.answers[rows])
-    loss = DISTILLED * soft + (1 - DISTILLED) * functional.cross_entropy(logits, lesson.y[rows])
+    loss = lesson.distilled * soft + (1 - lesson.distilled) * functional.cross_entropy(logits, lesson.y[rows])
     for name, whole in lesson.others.items():
         loss = loss + functional.mse_loss(values[name], whole[rows]) / whole.square().mean().clamp_min(1e-12)
     return loss
@@ -139,29 +140,29 @@ def retrain(
     epochs: int,
     seed: int,
     show: Callable[[int], None],
-    patience: int | None = None,
     masks: Mapping[str, Array] | None = None,
+    largest_step: float = STEP,
 ) -> Graph:
     """The net of the epoch with the least loss on validation data, the start included.
 
     The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
     that was hardly trained.
     Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
-    Stops after `patience` epochs without a better one. `show` is told how many epochs are done. `masks` (bool, by
+    `show` is told how many epochs are done. `masks` (bool, by
     constant name) say which weights may differ from zero; the others, zero in `graph`, are zero again after each step.
     """
     twin, chance = Twin(graph), np.random.default_rng(seed)
     sizes = _sizes(twin, lesson.x[:CHUNK])
     first = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     second = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
-    best, least, since = graph, _validation_loss(twin, head, validation), 0
+    best, least = graph, _validation_loss(twin, head, validation)
     rows = min(len(lesson), LARGEST_EPOCH)
     batches = -(-rows // BATCH)
     done = 0
     for epoch in range(epochs):
         order = torch.from_numpy(chance.permutation(len(lesson))[:rows])
         for batch in torch.split(order, BATCH):
-            step = STEP * 0.5 * (1 + cos(pi * done / (epochs * batches)))
+            step = largest_step * 0.5 * (1 + cos(pi * done / (epochs * batches)))
             done += 1
             if done % 2:
                 _loss(twin, head, lesson, batch).backward()  # type: ignore[no-untyped-call]
@@ -170,12 +171,9 @@ def retrain(
             _descend(twin, sizes, first, second, step, done)
             _threshold(twin, masks or {})
         loss = _validation_loss(twin, head, validation)
-        since += 1
         if loss < least:
-            best, least, since = twin.to_graph(), loss, 0
+            best, least = twin.to_graph(), loss
         show(epoch + 1)
-        if patience is not None and since >= patience:
-            break
     return best
 
 
