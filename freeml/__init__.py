@@ -57,10 +57,10 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
 
     With `flash` or `ram` (bytes, or text as in "32KB") the net is compressed until the firmware takes at most so much,
     as long as that costs no more than `max_drop` points of accuracy on validation data (1 when not given). `effort` is
-    "quick", "normal" or "thorough", `method` "joint" or "sparsecomp", `trials` how many recipes are tried at most, `storage` the URL of a database in
-    which processes share the search. `on_round` is called with every net that the search looks at (a CompressionRound
-    of freeml.report.figures: flash, ram, cycles, validation, built), `progress` with what is under way and the share
-    (0..1) that is done.
+    "quick", "normal" or "thorough", `method` "joint" or "sparsecomp", `trials` how many recipes are tried at most,
+    `storage` the URL of a database in which processes share the search. `on_round` is called with every net that the
+    search looks at (a CompressionRound of freeml.report.figures: flash, ram, cycles, validation, built), `progress` of
+    what is under way and the share (0..1) that is done.
 
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the

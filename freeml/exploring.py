@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from freeml import evaluate
 from freeml.artifact import Artifact, check_output_folder
+from freeml.compression.allocate import floor
 from freeml.compression.budget import Budget, Effort, wilson
-from freeml.compression.channels import find_channels, remove
+from freeml.compression.channels import find_channels
+from freeml.compression.coarse import without_formats
 from freeml.errors import CompressionError, DoesNotFitError, FreemlError, OutputFolderError
 from freeml.ir.types import Array
 from freeml.pipeline import Made, Options, Prepared, prepare, report, search, search_folder
@@ -137,8 +139,10 @@ def _ends(prepared: Prepared, progress: Callable[[str, float], None]) -> tuple[M
     except DoesNotFitError:
         whole = None
     progress("the least net", 0.0)
-    channels = find_channels(prepared.graph)
-    return whole, prepared.made(remove(prepared.graph, channels, channels.floor())).flash_bytes
+    graph, options = without_formats(prepared.graph), prepared.options
+    least = floor(graph, find_channels(graph), packs=options.weight_bits == 8)
+    budget = Budget(flash_bytes=get_board(options.target).nv_bytes, max_drop_points=ANY_DROP)  # what packs weights
+    return whole, replace(prepared, options=replace(options, budget=budget)).made(least).flash_bytes
 
 
 def _judged(

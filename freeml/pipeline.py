@@ -225,7 +225,7 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
-        compression=_compression(prepared.graph, found, dataset, right, options.budget),
+        compression=_compression(prepared, found, right),
         notes=(
             *_notes(prepared.imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
@@ -353,18 +353,14 @@ def search_folder(output: Path) -> Path:
 
 
 def _compression(
-    original: Graph,
-    found: Compressed[Made] | None,
-    dataset: Dataset | None,
-    right: tuple[Array, Array] | None,
-    budget: Budget | None,
+    prepared: Prepared, found: Compressed[Made] | None, right: tuple[Array, Array] | None
 ) -> figures.Compression | None:
-    """What the search changed; None when there was none."""
+    """What the search changed; None when there was none. The bytes before are those of the model as it came."""
+    budget, dataset = prepared.options.budget, prepared.dataset
     if found is None or dataset is None or right is None or budget is None:
         return None
-    test = dataset.test
-    before = evaluate.float_predictions(original, test.x) == test.y
-    bytes_before = 4 * sum(array.size for array in original.constants.values())
+    before = evaluate.float_predictions(prepared.graph, dataset.test.x) == dataset.test.y
+    bytes_before = 4 * sum(array.size for array in prepared.imported.constants.values() if array.dtype == np.float32)
     bytes_after = found.built.intermittent.built.measured.bytes.weights
     return figures.Compression(
         method=budget.method,

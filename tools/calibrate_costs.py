@@ -282,10 +282,10 @@ def packed(graph: QGraph, seed: int) -> QGraph:
     chance, constants = np.random.default_rng(seed), dict(graph.constants)
     for stage in graph.stages():
         if isinstance(stage.op, (QConv, QDense)):
-            largest = int(chance.choice([7, 7, 1]))
-            constants[stage.inputs[1]] = np.clip(
-                constants[stage.inputs[1]] // (128 // (largest + 1)), -largest, largest
-            )
+            weights, largest = constants[stage.inputs[1]], int(chance.choice([7, 7, 1, 0, 0]))
+            coarse = np.clip(weights // (128 // (largest + 1)), -largest, largest)
+            sparse = weights * (chance.random(weights.shape) < chance.choice([0.05, 0.3]))
+            constants[stage.inputs[1]] = coarse if largest else sparse
     return pack_weights(replace(graph, constants=constants), int(chance.choice([0, 0, 2000])))
 
 

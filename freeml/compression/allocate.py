@@ -147,9 +147,9 @@ def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
     return [(name, 2 if name in now else 4) for name in enough if now.get(name) != 2]
 
 
-def floor(graph: Graph, channels: Channels, estimator: Estimates) -> Graph:
-    """The least net: one channel wherever channels can go, and the fewest bits."""
-    packed = weight_axes(graph) if estimator.packs else {}
+def floor(graph: Graph, channels: Channels, *, packs: bool) -> Graph:
+    """The least net: one channel wherever channels can go and, where it `packs`, the fewest bits."""
+    packed = weight_axes(graph) if packs else {}
     return Cuts(units=channels.floor(), bits=dict.fromkeys(packed, 2)).apply(graph, channels)
 
 

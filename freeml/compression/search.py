@@ -238,7 +238,7 @@ class _Search(Generic[B]):
     def _check_floor(self, built: B | None) -> None:
         """Raise CompressionError for a budget that no number of channels meets."""
         channels = find_channels(self.graph)
-        least = floor(self.graph, channels, self.estimator)
+        least = floor(self.graph, channels, packs=self.estimator.packs)
         need = self.estimator.need(least)
         if built is not None and not self.budget.misses(need.flash, need.ram):
             return
@@ -247,10 +247,11 @@ class _Search(Generic[B]):
         self._learn(smallest, least)
         if self.budget.misses(smallest.flash_bytes, smallest.ram_bytes):
             flash, ram = self.budget.SIZES
+            bits = " and 2 bits a weight" if self.estimator.packs else ""
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; raise the "
-                "budget, or start from a net with fewer layers",
+                f"can be removed{bits}: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; "
+                "raise the budget, or start from a net with fewer layers",
                 {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
             )
 

@@ -164,7 +164,7 @@ def test_allocation_takes_bits_and_channels(graph: Graph, dataset: Dataset) -> N
     judge = estimator(dataset, graph)
     scores = importance(graph, channels, head, lesson, seed=0)
     coarse = coarseness(graph, fewer_bits(graph), head, lesson, seed=0)
-    least = judge.need(floor(graph, channels, judge.precision)).flash
+    least = judge.need(floor(graph, channels, packs=True)).flash
     limit = least + (judge.need(graph).flash - least) / 6
     cuts = allocate(graph, channels, scores, coarse, judge, flash=limit, ram=1e9)
     assert cuts.units

@@ -19,8 +19,10 @@ from freeml.compression.sparsecomp import factorize, integers, largest_mask, spa
 from freeml.compression.train import make_lesson, retrain
 from freeml.data import Dataset, Part, load_dataset
 from freeml.errors import CompressionError, DataError, FreemlError
+from freeml.evaluate import quantized_predictions
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, QGraph, execute
+from freeml.ir.types import Array
 from freeml.ops.clip import Clip
 from freeml.passes.driver import run_passes
 from freeml.pipeline import PASSES, Options, compile_model, quantize_graph
@@ -48,6 +50,10 @@ class Stored:
             for name, values in self.qgraph.constants.items()
             if self.qgraph.types[name].dtype == "int8"
         )
+
+    def predictions(self, x: Array, threshold: float | None) -> Array:
+        """Those of the integer net."""
+        return quantized_predictions(self.qgraph, x, threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -257,7 +263,7 @@ def test_factorize_dense_once() -> None:
 
 
 def test_in_a_compile(tmp_path: Path) -> None:
-    """A budget that is met changes nothing and says so; what is not met in the image fails, or it is met."""
+    """A budget that is met changes nothing and says so; one that asks for zeros is met by the image."""
     path = save_model(tmp_path / "net.onnx", 6, 16)
     plain = compile_model(path, options=Options(), data=arrays())
     size = plain.report["bytes"]["flash"] + plain.report["bytes"]["nv"]
@@ -266,13 +272,10 @@ def test_in_a_compile(tmp_path: Path) -> None:
     assert same.files["model.graph.json"] == plain.files["model.graph.json"]
     limit = size - plain.report["bytes"]["weights"] // 3
     budget = Budget(flash_bytes=limit, method="sparsecomp", max_drop_points=20.0)
-    try:
-        found = compile_model(path, options=Options(budget=budget), data=arrays())
-    except CompressionError as error:
-        front = cast(list[dict[str, int]], error.details["front"])
-        assert front[-1]["flash"] > limit, "the last that was built"
-    else:
-        assert found.report["bytes"]["flash"] + found.report["bytes"]["nv"] <= limit
+    found = compile_model(path, options=Options(budget=budget), data=arrays())
+    assert found.report["bytes"]["flash"] + found.report["bytes"]["nv"] <= limit
+    assert found.report["bytes"]["weights"] < 0.6 * plain.report["bytes"]["weights"]
+    assert b"fm_dot_delta" in found.files["model.c"] or b"fm_dot_bitmap" in found.files["model.c"]
 
 
 def test_no_method() -> None:

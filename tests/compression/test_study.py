@@ -163,7 +163,7 @@ def test_storage_and_trials_want_a_budget(model: Path) -> None:
     with pytest.raises(FreemlError, match="--storage: expected a budget to search for, found none"):
         compile_model(model, options=Options(), data=arrays(), storage="sqlite:///s.db")
     with pytest.raises(FreemlError, match="--trials: expected a budget to go with, found none"):
-        parse_budget(None, None, None, None, 3)
+        parse_budget(None, None, None, None, trials=3)
     with pytest.raises(FreemlError, match="trials: expected a whole number of 1 or more, found 0"):
         Budget(flash_bytes=9000, trials=0)
 
