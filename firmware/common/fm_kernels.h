@@ -85,7 +85,7 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
 /* fm_dot_delta_<x>_s8: dot product with a row of `entries` weights, each behind the number of zeros ahead of it.
  *
  * fm_dot_bitmap_<x>_s8: the same with a row of `size` bytes of bits, the lowest first: those set have a weight, the next
- * of `weights`. A port may bring its own of both. */
+ * of `w`. A port may bring its own of both. */
 #define FM_DEFINE_DOT_SPARSE(name, x_t)                                                                                \
     static inline int32_t fm_dot_delta_##name(const x_t *x, const uint8_t *row, size_t entries)                        \
     {                                                                                                                  \
@@ -97,14 +97,14 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
         return sum;                                                                                                    \
     }                                                                                                                  \
                                                                                                                        \
-    static inline int32_t fm_dot_bitmap_##name(const x_t *x, const uint8_t *bits, const uint8_t *weights, size_t size) \
+    static inline int32_t fm_dot_bitmap_##name(const x_t *x, const uint8_t *bits, const uint8_t *w, size_t size)       \
     {                                                                                                                  \
         int32_t sum = 0;                                                                                               \
         for (; size != 0U; --size, x += 8) {                                                                           \
             const x_t *next = x;                                                                                       \
             for (unsigned left = *bits++; left != 0U; left >>= 1, ++next) {                                            \
                 if ((left & 1U) != 0U) {                                                                               \
-                    sum += fm_mul16(*next, (int8_t)*weights++);                                                        \
+                    sum += fm_mul16(*next, (int8_t)*w++);                                                              \
                 }                                                                                                      \
             }                                                                                                          \
         }                                                                                                              \

@@ -118,6 +118,6 @@ def test_load_of_what_is_no_artifact(tmp_path: Path) -> None:
 
 
 def test_names() -> None:
-    assert set(freeml.__all__) == {"Artifact", "FreemlError", "__version__", "compile", "inspect", "load"}
+    assert set(freeml.__all__) == {"Artifact", "FreemlError", "__version__", "compile", "compress", "inspect", "load"}
     with pytest.raises(AttributeError, match="nonsense"):
         freeml.nonsense  # noqa: B018

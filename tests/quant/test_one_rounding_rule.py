@@ -35,6 +35,14 @@ SHIFTS = {
         "return (value + ((int32_t)1 << (shift - 1U))) >> shift;": "the rule",
         "return fm_requant((int32_t)(acc >> drop), multiplier, 0U, shift, zero, low, high);": "bits a wide sum can spare",
     },
+    "fm_kernels.h": {
+        "*to++ = book[pair >> 4];": "a packed weight",
+        "*to++ = book[(four >> 2) & 3U];": "a packed weight",
+        "*to++ = book[(four >> 4) & 3U];": "a packed weight",
+        "*to++ = book[four >> 6];": "a packed weight",
+        "for (unsigned rest = count != 0U ? *from : 0U; count != 0U; --count, rest >>= 2) {": "on to the next one",
+        "for (unsigned left = *bits++; left != 0U; left >>= 1, ++next) { \\": "on to the next bit",
+    },
     "fm_tables.h": {
         "return (value + ((uint32_t)1 << (shift - 1U))) >> shift;": "the rule, without a sign",
         "return (numerator + denominator / 2U) / denominator;": "the rule, for a quotient",
