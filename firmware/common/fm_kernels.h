@@ -84,8 +84,8 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
 
 /* fm_dot_delta_<x>_s8: dot product with a row of `entries` weights, each behind the number of zeros ahead of it.
  *
- * fm_dot_bitmap_<x>_s8: the same with a row of `size` bytes of bits, the lowest first: those set have a weight, the next
- * of `w`. A port may bring its own of both. */
+ * fm_dot_bitmap_<x>_s8: the same with a row of `size` bytes of bits, the lowest first: each that is set has a weight,
+ * the next of `w`. A port may bring its own of both. */
 #define FM_DEFINE_DOT_SPARSE(name, x_t)                                                                                \
     static inline int32_t fm_dot_delta_##name(const x_t *x, const uint8_t *row, size_t entries)                        \
     {                                                                                                                  \
