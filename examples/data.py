@@ -134,7 +134,7 @@ def watch_har_channels_last() -> Split:
     return replace(split, x_train=train, x_val=val, x_test=test)
 
 
-def _hold_out(y: LabelArray, per_class: int, rng: np.random.Generator) -> tuple[LabelArray, LabelArray]:
+def hold_out(y: LabelArray, per_class: int, rng: np.random.Generator) -> tuple[LabelArray, LabelArray]:
     """Row numbers ``(kept, held)``: ``per_class`` seeded random rows of every class are held, both are shuffled."""
     held = np.concatenate([rng.permutation(np.flatnonzero(y == label))[:per_class] for label in np.unique(y)])
     kept = np.setdiff1d(np.arange(len(y)), held)
@@ -153,8 +153,8 @@ def mnist5k() -> Split:
     x, y = (rows[:, :-1] / 255.0).astype(np.float32).reshape(-1, 1, 28, 28), np.ascontiguousarray(rows[:, -1])
 
     rng = np.random.default_rng(_SEED)
-    rest, test = _hold_out(y, 100, rng)
-    train, val = _hold_out(y[rest], 40, rng)
+    rest, test = hold_out(y, 100, rng)
+    train, val = hold_out(y[rest], 40, rng)
     train, val = rest[train], rest[val]
     return Split(x_train=x[train], y_train=y[train], x_val=x[val], y_val=y[val], x_test=x[test], y_test=y[test])
 
@@ -202,7 +202,7 @@ def fashion_mnist() -> Split:
     raw_x, raw_y, raw_x_test, raw_y_test = (_read_idx(folder / name) for name in _FASHION_FILES)
     x, x_test = (np.divide(raw[:, None], np.float32(255), dtype=np.float32) for raw in (raw_x, raw_x_test))
     y, y_test = raw_y.astype(np.int64), raw_y_test.astype(np.int64)
-    train, val = _hold_out(y, 500, np.random.default_rng(_SEED))
+    train, val = hold_out(y, 500, np.random.default_rng(_SEED))
     return Split(x_train=x[train], y_train=y[train], x_val=x[val], y_val=y[val], x_test=x_test, y_test=y_test)
 
 
@@ -219,10 +219,10 @@ def fetch_fashion_mnist() -> Path:
         raise DataError(f"cannot fetch Fashion-MNIST: {' and '.join(missing)} not found (not Debian or Ubuntu?); "
                         "set FREEML_DATA to a folder with its four .gz files")  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch:
-        _run_tool(["apt-get", "download", _FASHION_PACKAGE], Path(scratch),
+        run_tool(["apt-get", "download", _FASHION_PACKAGE], Path(scratch),
                   "are there package lists? (`apt-get update` makes them) and a network?")  # fmt: skip
         (package,) = Path(scratch).glob("*.deb")
-        _run_tool(["dpkg-deb", "-x", package.name, "root"], Path(scratch), "is there space on the disk?")
+        run_tool(["dpkg-deb", "-x", package.name, "root"], Path(scratch), "is there space on the disk?")
         unpacked = Path(scratch, "root", *_FASHION_SYSTEM_DIR.parts[1:])
         licence = Path(scratch, "root/usr/share/doc", _FASHION_PACKAGE, "copyright")
         folder.mkdir(parents=True, exist_ok=True)
@@ -233,7 +233,7 @@ def fetch_fashion_mnist() -> Path:
     return folder
 
 
-def _run_tool(command: Sequence[str], folder: Path, hint: str) -> None:
+def run_tool(command: Sequence[str], folder: Path, hint: str) -> None:
     """Run a command in ``folder``; its last line of complaint goes into the error."""
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)

@@ -163,7 +163,9 @@ def accuracy(net: nn.Module, split: Split, part: str, outputs: tuple[str, ...]) 
     return [float(np.mean(torch.cat(column).numpy() == y)) for column, y in zip(columns, labels, strict=True)]
 
 
-def export(net: nn.Module, example: torch.Tensor, recipe: Recipe, path: Path) -> None:
+def export(
+    net: nn.Module, example: torch.Tensor, recipe: Recipe, path: Path, limit_bytes: int | None = _SIZE_LIMIT_BYTES
+) -> None:
     """Write ``net`` as one ONNX file: input ``input``, first axis ``batch``, batch norms kept, nothing machine-bound.
 
     The exporters write different graphs for the same net, and the examples show freeml all of them.
@@ -177,8 +179,8 @@ def export(net: nn.Module, example: torch.Tensor, recipe: Recipe, path: Path) ->
     _forget_source(model)
     onnx.checker.check_model(model, full_check=True)
     data = model.SerializeToString(deterministic=True)
-    if len(data) > _SIZE_LIMIT_BYTES:
-        raise ValueError(f"{path.name}: {len(data)} bytes, more than {_SIZE_LIMIT_BYTES}")
+    if limit_bytes is not None and len(data) > limit_bytes:
+        raise ValueError(f"{path.name}: {len(data)} bytes, more than {limit_bytes}")
     path.write_bytes(data)
 
 
@@ -220,23 +222,36 @@ def _forget_source(model: onnx.ModelProto) -> None:
 
 def train(name: str, *, epochs: int | None = None, models: Path = MODELS, seed: int = 0) -> Path:
     """Train one net from scratch and export it; returns the ONNX file's path. ``epochs`` overrides the recipe's."""
-    recipe = RECIPES[name]
+    print(f"{name}: on {MODEL_DATA[name]}", flush=True)
+    path, split = models / f"{name}.onnx", LOADERS[MODEL_DATA[name]]()
+    return train_net(name, NETS[name], split, RECIPES[name], path, epochs=epochs, seed=seed)
+
+
+def train_net(
+    name: str,
+    make: Callable[[], nn.Module],
+    split: Split,
+    recipe: Recipe,
+    path: Path,
+    *,
+    epochs: int | None = None,
+    seed: int = 0,
+    limit_bytes: int | None = _SIZE_LIMIT_BYTES,
+) -> Path:
+    """Train a net that ``make`` makes and export it to ``path``, which it returns."""
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     torch.manual_seed(seed)
-    data = MODEL_DATA[name]
-    split = LOADERS[data]()
-    net = NETS[name]()
+    net = make()
     parameters = sum(p.numel() for p in net.parameters())
-    print(f"{name}: {parameters} parameters, {len(split.x_train)} samples of {data}", flush=True)
+    print(f"{name}: {parameters} parameters, {len(split.x_train)} samples", flush=True)
     began = time.monotonic()
     fit(net, split, recipe, seed)
     for part in ("val", "test"):
         print(f"{name}: {part} accuracy {_percent(recipe, accuracy(net, split, part, recipe.outputs))}")
-    path = models / f"{name}.onnx"
-    export(net, torch.from_numpy(split.x_train[:2]), recipe, path)
+    export(net, torch.from_numpy(split.x_train[:2]), recipe, path, limit_bytes)
     print(f"{name}: {path.name}, {path.stat().st_size} bytes, {time.monotonic() - began:.0f} s", flush=True)
     return path
 
