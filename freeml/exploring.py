@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -154,6 +155,8 @@ def _judged(
 ) -> tuple[Exploration, dict[str, Artifact]]:
     """The points and their artifacts. Everything is decided by now: this is where the test part is read."""
     assert prepared.dataset is not None
+    if not firmwares:
+        raise CompressionError("\n".join(("no firmware was found for any budget; begin with a smaller net", *notes)))
     part, energy = prepared.dataset.val, get_board(prepared.options.target).energy
     threshold = evaluate.decision_point(prepared.graph)
     points: list[Point] = []
@@ -202,6 +205,11 @@ def write(explored: Exploration, artifacts: Mapping[str, Artifact], output: Path
         artifact.write(output / name)
     drawn, notes = draw(explored)
     try:
+        for entry in output.iterdir():  # of an earlier exploration
+            if OURS.match(entry.name) and entry.name not in artifacts:
+                shutil.rmtree(entry)
+            elif entry.name in PLOTS:
+                entry.unlink()
         for path, content in zip(PLOTS, drawn, strict=False):
             (output / path).write_bytes(content)
         (output / FRONT).write_text(json.dumps(explored.as_dict(), indent=2) + "\n", encoding="utf-8")

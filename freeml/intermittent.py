@@ -15,7 +15,7 @@ from freeml.codegen.program import CProgram
 from freeml.fit import Fitted, build_to_fit
 from freeml.ir.graph import QGraph
 from freeml.plan.cost import CostModel
-from freeml.plan.events import events_by_layer, per_window
+from freeml.plan.events import events_by_layer, per_region, per_window
 from freeml.plan.memory import MemoryPlan
 from freeml.regions.cutting import (
     Budget,
@@ -162,7 +162,10 @@ def _layer_works(
         again = prices.predict(per_window(events)) if prices is not None else None
         cycles = UNKNOWN_CYCLES_PER_STEP * work[layer.value] if guess is None else guess * scale
         repeated = 0.0 if again is None else again * scale
-        result[layer.name] = LayerWork(cycles=cycles * costs.factors.get(layer.name, 1.0), repeated=repeated)
+        unpacking = prices.predict(per_region(layer)) if prices is not None else None
+        cycles *= costs.factors.get(layer.name, 1.0)
+        each_region = min(cycles, 0.0 if unpacking is None else unpacking * scale)
+        result[layer.name] = LayerWork(cycles=cycles, repeated=repeated, each_region=each_region)
     return result
 
 

@@ -32,7 +32,7 @@ from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
-from freeml.plan.storage import pack_weights
+from freeml.plan.storage import UNPACK, near_bytes, pack_weights
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
@@ -164,6 +164,8 @@ def compile_model(
     if options.budget is None or data is None:
         firmware = prepared.made(prepared.graph, say)
         if options.budget is not None:
+            if storage is not None or options.budget.trials is not None:
+                raise FreemlError("--storage and --trials: expected --data to search with, found none; add it")
             _check_without_data(options.budget, firmware)
         artifact = report(prepared, None, firmware, say)
         clear: Callable[[], None] = lambda: None  # noqa: E731
@@ -250,9 +252,10 @@ def make(
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
     qgraph = to_channels_last(choice.qgraph)
-    if options.budget is not None:
-        qgraph = pack_weights(qgraph, whole_bytes(board, options.budget))
     memory = plan_memory(qgraph, arena_alignment(board))
+    whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
+    if whole is not None:
+        qgraph = pack_weights(qgraph, whole, near_bytes(board, memory))
     graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
     vectors = test_vectors(qgraph, calibration)
 
@@ -273,9 +276,13 @@ def make(
     )  # fmt: skip
 
 
-def whole_bytes(board: Board, budget: Budget) -> int:
-    """SRAM for weights that a layer unpacks all at once: a quarter of what there is."""
-    return min(board.sram_bytes, budget.ram_bytes or board.sram_bytes) // 4
+def whole_bytes(board: Board, budget: Budget, supply: Supply) -> int | None:
+    """SRAM for weights that a layer unpacks all at once: a quarter of what there is, and a tenth of what a charge pays
+    for, since every region unpacks them. None where flash is no limit: then weights stay plain."""
+    if budget.flash_bytes is None:
+        return None
+    charge = int(supply.budget_cycles(board) / 10 / UNPACK)
+    return min(board.sram_bytes // 4, (budget.ram_bytes or board.sram_bytes) // 4, charge)
 
 
 def search(
@@ -311,7 +318,7 @@ def search(
         ),
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=prepared.calibration,
-        whole_bytes=whole_bytes(board, budget),
+        whole_bytes=whole_bytes(board, budget, options.supply),
     )
     if budget.method == "sparsecomp":
         if storage is not None or budget.trials is not None:

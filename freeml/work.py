@@ -6,7 +6,7 @@ from freeml.codegen.program import CLayer, CProgram
 from freeml.ir.graph import Graph, QGraph
 from freeml.plan.cost import CostModel
 from freeml.plan.counting import Events
-from freeml.plan.events import events_by_layer, per_window
+from freeml.plan.events import events_by_layer, per_region, per_window
 from freeml.regions.cutting import LayerWork
 from freeml.report import figures
 
@@ -58,4 +58,5 @@ def _predicted(layer: CLayer, events: Events, costs: CostModel | None) -> int | 
     cost = costs.predict(events) if costs else None
     if costs is None or cost is None:
         return None
-    return round(LayerWork(cycles=cost, repeated=costs.predict(per_window(events)) or 0.0).total(layer.split, layer))
+    repeated, each = costs.predict(per_window(events)) or 0.0, costs.predict(per_region(layer)) or 0.0
+    return round(LayerWork(cycles=cost, repeated=repeated, each_region=each).total(layer.split, layer))

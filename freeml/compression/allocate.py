@@ -17,7 +17,7 @@ from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory
-from freeml.plan.storage import pack_weights
+from freeml.plan.storage import near_bytes, pack_weights
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.targets import Board
@@ -76,13 +76,13 @@ class Estimates(Protocol):
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
     which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds.
-    `whole_bytes` are those of `pack_weights`."""
+    `whole_bytes` are those of `pack_weights`; None where weights stay plain."""
 
     board: Board
     precision: Precision
     prices: CostModel | None
     inputs: Mapping[str, Array]
-    whole_bytes: int = 0
+    whole_bytes: int | None = None
     flash_offset: int = 0
     ram_offset: int = 0
 
@@ -93,8 +93,8 @@ class Estimator:
 
     @property
     def packs(self) -> bool:
-        """Where they are int8 before."""
-        return self.precision.weight_bits == 8
+        """Where they are int8 before, and packed."""
+        return self.precision.weight_bits == 8 and self.whole_bytes is not None
 
     def shifted(self, flash_offset: int, ram_offset: int) -> Estimator:
         """The same with other offsets."""
@@ -105,7 +105,10 @@ class Estimator:
         seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
         groups = fusion_groups(graph)
         integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
-        planned = pack_weights(to_channels_last(integers), self.whole_bytes)
+        planned = to_channels_last(integers)
+        if self.whole_bytes is not None:
+            memory = plan_memory(planned, arena_alignment(self.board))
+            planned = pack_weights(planned, self.whole_bytes, near_bytes(self.board, memory))
         program = lower(planned, plan_memory(planned, arena_alignment(self.board)), board=self.board)
         in_ram = 0 if self.board.activations == "nv" else program.arena_bytes
         costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
@@ -148,9 +151,10 @@ def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
 
 
 def floor(graph: Graph, channels: Channels, *, packs: bool) -> Graph:
-    """The least net: one channel wherever channels can go and, where it `packs`, the fewest bits."""
-    packed = weight_axes(graph) if packs else {}
-    return Cuts(units=channels.floor(), bits=dict.fromkeys(packed, 2)).apply(graph, channels)
+    """The least net: one channel wherever channels can go and, where it `packs`, the fewest bits that are offered."""
+    least = Cuts(units=channels.floor()).apply(graph, channels)
+    offered = [name for name, _ in fewer_bits(graph)] if packs else []
+    return Cuts(bits=dict.fromkeys(offered, 2)).apply(least, channels)
 
 
 def allocate(
@@ -184,7 +188,8 @@ def allocate(
             saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
             benefit = sum(weights[k] * min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
-            if benefit <= 0 and then.bits != cuts.bits:
+            worse = need.flash > max(flash, now.flash) or need.ram > max(ram, now.ram)
+            if then.bits != cuts.bits and (benefit <= 0 or worse):  # rows to unpack take RAM
                 continue
             options.append(
                 (cost / benefit if benefit > 0 else float("inf"), cost / (cheaper + 1e-9), index, then, need)

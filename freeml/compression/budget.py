@@ -103,7 +103,8 @@ def parse_budget(
 def parse_size(text: str, what: str) -> int:
     """`32KB` in bytes; a KB is 1,024 of them. Raises FreemlError."""
     found = SIZE.match(text)
-    size = int(float(found[1]) * (1024 if found[2][:1] in ("k", "K") else 1)) if found else 0
+    number = float(found[1]) * (1024 if found[2][:1] in ("k", "K") else 1) if found else 0.0
+    size = int(number) if isfinite(number) else 0
     if size <= 0:
         raise FreemlError(f"{what}: expected a number of bytes above 0, as in 32KB or 4096, found {text!r}")
     return size

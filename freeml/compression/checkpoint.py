@@ -7,7 +7,9 @@ keeps two of them apart.
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -68,6 +70,12 @@ class Checkpoints:
 
     folder: Path | None
     search: str
+
+    @property
+    def owner(self) -> str:
+        """Whose trials are kept here: this folder of this machine."""
+        place = "" if self.folder is None else str(self.folder.resolve())
+        return hashlib.sha256(f"{platform.node()} {place}".encode()).hexdigest()[:16]
 
     def load(self, recipe: Recipe) -> Kept | None:
         """What is known of a trial; None where nothing is, or nothing that can be read."""

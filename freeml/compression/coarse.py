@@ -17,6 +17,9 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.storage import PackedBits
 
+LEAST_STEP = 1e-4
+"""Of a channel, relative to the layer's largest: the bias of a channel that is all but dead must fit its units too."""
+
 CLIPS = np.linspace(0.25, 1.0, 31)
 """Shares of a channel's largest weight that its grid may end at."""
 
@@ -64,7 +67,8 @@ def coarsen(graph: Graph, name: str, bits: PackedBits) -> Graph:
 def on_grid(graph: Graph, name: str, steps: FloatArray, bits: PackedBits) -> Graph:
     """The graph with the weights `name` brought to whole multiples of `steps`, one for each output channel."""
     axis, q = weight_axes(graph)[name], largest_number(bits)
-    exact = steps.astype(np.float32).astype(np.float64)
+    least = max(LEAST_STEP * float(steps.max()), float(np.finfo(np.float32).tiny))
+    exact = np.maximum(steps, least).astype(np.float32).astype(np.float64)
     along = [1] * graph.constants[name].ndim
     along[axis] = len(steps)
     numbers = np.clip(np.round(graph.constants[name] / exact.reshape(along)), -q, q)

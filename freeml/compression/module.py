@@ -39,8 +39,8 @@ PARTS = ("train", "val", "test")
 class GraphModule(nn.Module):
     """A float graph as a torch module: float32 tensors (n, *shape) in, the same out, a tuple where there are several.
 
-    Weights and biases are parameters that can be trained further, other constants buffers; it can be copied, pickled
-    and moved to another device. `names` are the graph's names of them, by the module's own.
+    Weights and biases are parameters that can be trained further, and so are the other float constants; it can be
+    copied, pickled and moved to another device. `names` are the graph's names of them, by the module's own.
     """
 
     names: dict[str, str]
@@ -194,6 +194,8 @@ def imported(module: nn.Module, arrays: Mapping[str, Array]) -> Graph:
         raise DataError(
             f"data: expected samples to train with, x_train, found {', '.join(sorted(arrays)) or 'nothing'}"
         )
+    if not arrays["x_train"].ndim or not len(arrays["x_train"]):
+        raise DataError(f"x_train: expected samples, found an array of shape {arrays['x_train'].shape}")
     example = torch.from_numpy(np.ascontiguousarray(arrays["x_train"][:1], dtype=np.float32))
     still = copy.deepcopy(module).cpu().eval()
     name = type(module).__name__
@@ -252,7 +254,15 @@ def _gathered(loader: Any, part: str) -> dict[str, Array]:  # noqa: ANN401 - che
 
 
 def _array(value: Any) -> Array:  # noqa: ANN401 - an array, a tensor, or what numpy makes one of
-    return value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if isinstance(value, Tensor):
+        return value.detach().cpu().numpy()
+    try:
+        found = np.asarray(value)
+    except ValueError as error:
+        raise DataError(f"data: expected arrays, found lists of several lengths ({error})") from None
+    if found.dtype.kind not in "biuf":
+        raise DataError(f"data: expected numbers, found elements of type {found.dtype}")
+    return found
 
 
 def _size(value: int | str, what: str) -> int:

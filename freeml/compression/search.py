@@ -225,7 +225,9 @@ class _Search(Generic[B]):
             if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
                 return built
             tighter += 0 if built is not None else max(256, 64 * number)
-            if not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
+            if number + 1 == CORRECTIONS or not self._shrink(
+                step, self.flash_limit - tighter, self.ram_limit - tighter
+            ):
                 break
             self._train(step, self.epochs, self.recipe.rounds + 2 + number)
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
@@ -238,21 +240,25 @@ class _Search(Generic[B]):
     def _check_floor(self, built: B | None) -> None:
         """Raise CompressionError for a budget that no number of channels meets."""
         channels = find_channels(self.graph)
-        least = floor(self.graph, channels, packs=self.estimator.packs)
-        need = self.estimator.need(least)
-        if built is not None and not self.budget.misses(need.flash, need.ram):
-            return
-        self.show("compress: build, the least net", self._share())
-        smallest = self.attempt(least)
-        self._learn(smallest, least)
-        if self.budget.misses(smallest.flash_bytes, smallest.ram_bytes):
+        flash_bytes, ram_bytes = [], []
+        for packs in (False, True) if self.estimator.packs else (False,):  # fewer bits take less flash and more RAM
+            least = floor(self.graph, channels, packs=packs)
+            need = self.estimator.need(least)
+            if built is None or self.budget.misses(need.flash, need.ram):
+                self.show("compress: build, the least net", self._share())
+                smallest = self.attempt(least)
+                self._learn(smallest, least)
+                need = replace(need, flash=smallest.flash_bytes, ram=smallest.ram_bytes)
+            flash_bytes.append(need.flash)
+            ram_bytes.append(need.ram)
+        if self.budget.misses(min(flash_bytes), min(ram_bytes)):
             flash, ram = self.budget.SIZES
             bits = " and 2 bits a weight" if self.estimator.packs else ""
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed{bits}: {flash} {smallest.flash_bytes:,} B, {ram} {smallest.ram_bytes:,} B; "
+                f"can be removed{bits}: {flash} {min(flash_bytes):,} B, {ram} {min(ram_bytes):,} B; "
                 "raise the budget, or start from a net with fewer layers",
-                {"irreducible": {"flash": smallest.flash_bytes, "ram": smallest.ram_bytes}},
+                {"irreducible": {"flash": min(flash_bytes), "ram": min(ram_bytes)}},
             )
 
     # --- accuracy and words -------------------------------------------------------------------------------------------

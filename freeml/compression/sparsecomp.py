@@ -14,7 +14,7 @@ as everywhere in freeml, and the size target follows from the budget and the ima
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import ceil, log
 from typing import Generic
@@ -23,6 +23,7 @@ import numpy as np
 
 from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget
+from freeml.compression.coarse import without_formats
 from freeml.compression.factors import split_dense, tucker
 from freeml.compression.front import relaxed
 from freeml.compression.recipe import PLANS, first_recipe
@@ -79,32 +80,31 @@ def sparsecomp(
         return _SparseComp(graph, dataset, budget, attempt, estimator, seed, show, on_round).run()
 
 
-def factorize(graph: Graph, above_bytes: int = FACTORIZED_ABOVE_BYTES) -> Iterator[Graph]:
-    """Step 1: the graph after each layer that was factorized, the largest first.
-
-    Where nothing stands out of the noise (an estimate of 0) the rank stays full. A layer whose ranks would save no
-    weights stays as it is; what came out of one is not factorized again.
-    """
+def large_layers(graph: Graph, above_bytes: int = FACTORIZED_ABOVE_BYTES) -> tuple[str, ...]:
+    """Names of the dense layers and ungrouped convolutions with more float32 bytes of weights, the largest first."""
     sizes = {
         node.name: graph.constants[node.stages[0].inputs[1]].size
         for node in graph.nodes
         if isinstance(node.op, Dense) or (isinstance(node.op, Conv) and node.op.group == 1)
         if all(v in graph.constants for v in node.stages[0].inputs[1:])
     }
-    for name in sorted(sizes, key=lambda n: (-sizes[n], n)):
-        if 4 * sizes[name] <= above_bytes:
-            return
-        stage = next(n for n in graph.nodes if n.name == name).stages[0]
-        weights = graph.constants[stage.inputs[1]]
-        if isinstance(stage.op, Dense):
-            smaller = split_dense(graph, name, vbmf_rank(weights) or min(weights.shape))
-        else:
-            by_input = np.moveaxis(weights, 1, 0).reshape(weights.shape[1], -1)
-            by_output = weights.reshape(len(weights), -1)
-            smaller = tucker(graph, name, vbmf_rank(by_input) or len(by_input), vbmf_rank(by_output) or len(by_output))
-        if _parameters(smaller) < _parameters(graph):
-            graph = smaller
-            yield graph
+    return tuple(name for name in sorted(sizes, key=lambda n: (-sizes[n], n)) if 4 * sizes[name] > above_bytes)
+
+
+def factorized(graph: Graph, name: str) -> Graph | None:
+    """Step 1 for a layer; None where its ranks save no weights.
+
+    Where nothing stands out of the noise (an estimate of 0) the rank stays full.
+    """
+    stage = next(n for n in graph.nodes if n.name == name).stages[0]
+    weights = graph.constants[stage.inputs[1]]
+    if isinstance(stage.op, Dense):
+        smaller = split_dense(graph, name, vbmf_rank(weights) or min(weights.shape))
+    else:
+        by_input = np.moveaxis(weights, 1, 0).reshape(weights.shape[1], -1)
+        by_output = weights.reshape(len(weights), -1)
+        smaller = tucker(graph, name, vbmf_rank(by_input) or len(by_input), vbmf_rank(by_output) or len(by_output))
+    return smaller if _parameters(smaller) < _parameters(graph) else None
 
 
 def weight_arrays(graph: Graph) -> dict[str, int]:
@@ -159,6 +159,7 @@ class _SparseComp(_Search[B], Generic[B]):
         built = self._build_or_none("the net as it is")
         if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
             return self._result(built)
+        self.graph = without_formats(self.graph)
         self._factorize()
         if self.steps > 0:
             built = self._build_or_none("the factorized net")
@@ -184,11 +185,13 @@ class _SparseComp(_Search[B], Generic[B]):
     # --- steps --------------------------------------------------------------------------------------------------------
 
     def _factorize(self) -> None:
-        for graph in factorize(self.graph):
-            self.steps += 1
-            self.graph = graph
-            self._train("sparsecomp: factorized", self.pace.epochs, self.steps)
-            self._record(None)
+        for name in large_layers(self.graph):
+            smaller = factorized(self.graph, name)
+            if smaller is not None:
+                self.steps += 1
+                self.graph = smaller
+                self._train("sparsecomp: factorized", self.pace.epochs, self.steps)
+                self._record(None)
 
     def _sparsify(self) -> bool:
         """Lower densities until the weights meet their target; False when no layer has a weight to lose."""

@@ -46,7 +46,7 @@ TABLES_SECONDS = 2.0
 PART_CHARACTERS = 30_000
 """Of a text in the database: what every database takes as one value."""
 
-MET, MESSAGE, DETAILS = "met", "message", "details"
+MET, MESSAGE, DETAILS, OWNER = "met", "message", "details", "owner"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,7 +110,7 @@ def compress(
     with one_thread(), checkpoints.locked(), _database_errors(storage, own):
         study = _open(storage, checkpoints.search)
         _begin(study, budget, checkpoints)
-        return _search(study, budget, count, follow, attempt, seed, own)
+        return _search(study, budget, count, follow, attempt, seed, own, checkpoints.owner)
 
 
 def _search(
@@ -121,6 +121,7 @@ def _search(
     attempt: Callable[[Graph], B],
     seed: int,
     own: list[BaseException],
+    owner: str,
 ) -> Compressed[B]:
     """Trials until one meets the budget, here or in another process, or `count` have not.
 
@@ -130,6 +131,7 @@ def _search(
 
     def objective(trial: Trial) -> float:
         recipe = suggested(trial, budget)
+        trial.set_user_attr(OWNER, owner)
         try:
             ended = follow(recipe, trial.number)
         except BaseException as error:
@@ -229,8 +231,8 @@ class _Database(RDBStorage):
 def _begin(study: Study, budget: Budget, checkpoints: Checkpoints) -> None:
     """Queue the default recipe of a new study, and trials of ours that were interrupted.
 
-    The folder of checkpoints is held by this process alone, so a trial that is begun there and open in the database is
-    nobody else's.
+    The folder of checkpoints is held by this process alone, so a trial that was begun there and is still open in the
+    database is nobody else's, unless another process has taken it over meanwhile.
     """
     if not study.get_trials(deepcopy=False):
         study.enqueue_trial(knobs(first_recipe(budget.effort), budget), skip_if_exists=True)
@@ -241,7 +243,7 @@ def _begin(study: Study, budget: Budget, checkpoints: Checkpoints) -> None:
         if not same or any(trial.state in (TrialState.COMPLETE, TrialState.WAITING) for trial in same):
             continue
         for trial in same:
-            if trial.state == TrialState.RUNNING:
+            if trial.state == TrialState.RUNNING and trial.user_attrs.get(OWNER) == checkpoints.owner:
                 study.tell(trial.number, state=TrialState.FAIL)
         study.enqueue_trial(params)
 

@@ -251,7 +251,8 @@ def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, 
             shape[found.axis] = len(found.ids)
             gates[name] = torch.ones((len(batch), *shape), requires_grad=True)
         values = twin({graph.inputs[0]: lesson.x[batch]}, gates)
-        slopes = torch.autograd.grad(_own_loss(head.logits(values), chance), list(gates.values()))
+        loss = _own_loss(values, head, lesson, chance)
+        slopes = torch.autograd.grad(loss, list(gates.values()), allow_unused=True, materialize_grads=True)
         by_unit = torch.zeros((len(batch), len(column)), dtype=torch.float64)
         for found, slope in zip(readers.values(), slopes, strict=True):
             places = np.flatnonzero(found.ids)
@@ -276,7 +277,8 @@ def coarseness(
     for batch in torch.split(rows, CHUNK):
         values = twin({graph.inputs[0]: lesson.x[batch]})
         outputs = [values[makers[name].outputs[0]] for name, _ in options]
-        slopes = torch.autograd.grad(_own_loss(head.logits(values), chance), outputs)
+        loss = _own_loss(values, head, lesson, chance)
+        slopes = torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
             for option, output, slope in zip(options, outputs, slopes, strict=True):
                 stage = makers[option[0]]
@@ -287,13 +289,19 @@ def coarseness(
     return {option: score / (2 * len(rows)) for option, score in scores.items()}
 
 
-def _own_loss(logits: Tensor, chance: np.random.Generator) -> Tensor:
-    """Log likelihood of a class drawn from the net's own softened answer, summed over the samples."""
-    soft = logits / TEMPERATURE
-    draws = torch.from_numpy(chance.random((len(logits), 1)))
+def _own_loss(values: dict[str, Tensor], head: Head, lesson: Lesson, chance: np.random.Generator) -> Tensor:
+    """Minus the log likelihood, summed over the samples, of what is drawn from the net's own answer: a class from the
+    softened one, and of each further output numbers about its own, as far from them as its mean is large."""
+    soft = head.logits(values) / TEMPERATURE
+    draws = torch.from_numpy(chance.random((len(soft), 1)))
     shares = torch.softmax(soft.detach().double(), dim=1).cumsum(dim=1)
-    drawn = (shares < draws).sum(dim=1).clamp_max(logits.shape[1] - 1)
-    return functional.cross_entropy(soft, drawn, reduction="sum")
+    drawn = (shares < draws).sum(dim=1).clamp_max(soft.shape[1] - 1)
+    loss = functional.cross_entropy(soft, drawn, reduction="sum")
+    for name, whole in lesson.others.items():
+        power, noise = whole.square().mean().clamp_min(1e-12), torch.from_numpy(chance.normal(size=values[name].shape))
+        aim = values[name].detach() + power.sqrt() * noise.float()
+        loss = loss + (values[name] - aim).square().flatten(1).mean(dim=1).sum() / (2 * power)
+    return loss
 
 
 def _reads(op: object) -> bool:

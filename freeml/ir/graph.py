@@ -149,7 +149,7 @@ class Brought:
     """A number format that the model brings for a value (QuantizeLinear / DequantizeLinear).
 
     `scale` and `zero_point` are float64 / int64 arrays of length 1, or one entry per index of `axis`.
-    `bits` is 8, 16 or 32; formats are signed here (unsigned ones are shifted on import).
+    `bits` is 2, 4, 8, 16 or 32; formats are signed here (unsigned ones are shifted on import).
     """
 
     scale: FloatArray

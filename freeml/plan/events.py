@@ -102,6 +102,14 @@ def per_window(events: Events) -> Events:
     return Counter({name: count for name, count in events.items() if name.startswith(PER_WINDOW)})
 
 
+def per_region(layer: LayerKernels) -> Events:
+    """Events of a layer that every call of its function causes, whatever part of the layer it computes."""
+    found: Events = Counter()
+    if len(layer.head.inputs) > 1 and layer.head.inputs[1].whole:
+        _unpacked(found, layer.head, 0, 0)
+    return +found
+
+
 def _layer_events(layer: LayerKernels, gather: str) -> Events:
     """Events of one layer; `gather` is what those of gathering windows are called."""
     head = layer.head
@@ -164,8 +172,14 @@ def _products(found: Events, kernel: Kernel, view: ConvView | DenseView, outputs
     _dot(found, view.dot, view.depth, outputs, strided=strided)
     if not strided:
         _far(found, kernel, view.depth, outputs)
+    _unpacked(found, kernel, view.depth, outputs)
+
+
+def _unpacked(found: Events, kernel: Kernel, row: int, outputs: int) -> None:
+    """Packed weights brought to SRAM: all of them once, or a row of `row` for each of so many outputs."""
+    weights = kernel.inputs[1]
     if isinstance(weights.packed, Packed):
-        times, count = (1, weights.type.size) if weights.packed.whole else (outputs, view.depth)
+        times, count = (1, weights.type.size) if weights.packed.whole else (outputs, row)
         name, each = f"unpack{weights.packed.bits}", 8 // weights.packed.bits
         found[name] += times
         found[f"{name}.bytes"] += times * (count // each)

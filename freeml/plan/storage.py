@@ -5,11 +5,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from freeml.ir.graph import Node, QGraph, QOp, Stage
+from freeml.ir.graph import QGraph, QOp, Stage
 from freeml.ir.types import IntArray
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.storage import Packed, Storage, packings, sparse_forms
+from freeml.plan.memory import MemoryPlan
+from freeml.plan.placement import CODE_RESERVE_BYTES
+from freeml.targets import Board
 
 ALIKE = 1.05
 """Forms that take so many times the fewest bytes count as alike."""
@@ -22,17 +25,43 @@ DENSE, UNPACK, ENTRY, BIT, ONE = 9.0, 13.0, 27.0, 8.0, 22.0
 bitmap and of a bit that is set: rounded from freeml/plan/prices, to tell forms apart, not to predict."""
 
 
-def pack_weights(graph: QGraph, whole_bytes: int) -> QGraph:
+def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None) -> QGraph:
     """The same graph, in the board's layout, with the weights of every layer in the form that suits them.
 
     A layer that reads its weights more than once, as a convolution does for each window, has packed ones unpacked once
-    where they take at most `whole_bytes` of SRAM.
+    where they take at most `whole_bytes` of SRAM. Only plain weights can lie beyond the reach of pointers: where the
+    weights take more than `near_bytes` all the same, the largest stay plain.
     """
+    found = {stage.outputs[0]: _stage(graph, stage, whole_bytes) for stage in graph.stages()}
+    sizes = {value: _near_bytes(graph, stage) for value, stage in found.items()}
+    near = sum(sizes.values())
+    for stage in sorted(graph.stages(), key=lambda stage: -sizes[stage.outputs[0]]):
+        if near_bytes is None or near <= near_bytes:
+            break
+        near -= sizes[stage.outputs[0]]
+        found[stage.outputs[0]] = stage
+    return replace(
+        graph,
+        nodes=tuple(replace(n, stages=tuple(found[s.outputs[0]] for s in n.stages)) for n in graph.nodes),
+    )
 
-    def packed(node: Node[QOp]) -> Node[QOp]:
-        return replace(node, stages=tuple(_stage(graph, stage, whole_bytes) for stage in node.stages))
 
-    return replace(graph, nodes=tuple(packed(node) for node in graph.nodes))
+def near_bytes(board: Board, memory: MemoryPlan) -> int | None:
+    """What the board has for weights within the reach of pointers; None where everything is."""
+    if board.far_nv is None:
+        return None
+    arena = memory.arena_bytes if board.activations == "nv" else 0
+    return board.near_nv.size_bytes - CODE_RESERVE_BYTES - arena
+
+
+def _near_bytes(graph: QGraph, stage: Stage[QOp]) -> int:
+    """Bytes of a layer's weights."""
+    if not isinstance(stage.op, (QConv, QDense)):
+        return 0
+    weights = graph.constants[stage.inputs[1]]
+    if stage.op.packed is None:
+        return graph.types[stage.inputs[1]].size_bytes
+    return stage.op.packed.stored_bytes(weights.reshape(stage.op.weight_rows(weights.shape), -1))
 
 
 def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:

@@ -51,19 +51,25 @@ class Budget:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerWork:
-    """Cycles of a layer in one piece; `repeated` of them are spent again by every unit of the same pixel."""
+    """Cycles of a layer in one piece; `repeated` of them are spent again by every unit of the same pixel, `each_region`
+    by every region."""
 
     cycles: float
     repeated: float = 0.0
+    each_region: float = 0.0
+
+    def units(self, split: Split, layer: CLayer) -> float:
+        """Cycles of all units when the layer is cut like this."""
+        blocks = layer.out.type.shape[-1] // split.block if split.block else 1
+        return self.cycles - self.each_region + (blocks - 1) * self.repeated
 
     def total(self, split: Split, layer: CLayer) -> float:
         """Cycles of the layer when it is cut like this, without the commits."""
-        blocks = layer.out.type.shape[-1] // split.block if split.block else 1
-        return self.cycles + (blocks - 1) * self.repeated
+        return self.units(split, layer) + split.regions * self.each_region
 
     def region(self, split: Split, layer: CLayer) -> float:
         """Cycles of its largest region, when all units cost the same."""
-        return self.total(split, layer) * min(split.per_region, split.units) / split.units
+        return self.units(split, layer) * min(split.per_region, split.units) / split.units + self.each_region
 
 
 Choose = Callable[[CLayer, LayerWork], Split]
@@ -94,7 +100,7 @@ def for_budget(program: CProgram, budget: Budget) -> Choose:
 
     def choose(layer: CLayer, work: LayerWork) -> Split:
         options = [
-            _sized(grain, size / (work.total(grain, layer) or 1.0) * grain.units, program)
+            _sized(grain, (size - work.each_region) / (work.units(grain, layer) or 1.0) * grain.units, program)
             for grain in grains(layer)
             for size in (budget.target / 2, budget.target, budget.target * 2)
         ]
@@ -179,7 +185,8 @@ def region_costs(program: CProgram, works: Sequence[LayerWork]) -> list[float]:
     """Cycles of every region in order, when all units of a layer cost the same."""
     result = []
     for layer, work in zip(program.layers, works, strict=True):
-        split, total = layer.split, work.total(layer.split, layer)
+        split, units = layer.split, work.units(layer.split, layer)
         for first in range(0, split.units, split.per_region):
-            result.append(total * min(split.per_region, split.units - first) / split.units)
+            part = min(split.per_region, split.units - first) / split.units
+            result.append(units * part + work.each_region)
     return result

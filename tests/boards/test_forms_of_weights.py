@@ -5,6 +5,7 @@ from cgates.gate_nets import expected, gate_net
 
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
+from freeml.ops.storage import Packed, Sparse
 from freeml.sim.board import BoardRunner, run_board
 from freeml.sim.trace import compare
 from freeml.targets import BOARDS, get
@@ -25,17 +26,13 @@ def check(name, board_name, kind, folder):
 
 
 def test_every_form_is_there():
-    """Both books, both widths of bits, whole and by row; both sparse forms."""
-    forms = {
-        (type(form).__name__, *((form.bits, form.whole, bool(form.book)) if hasattr(form, "bits") else (form.kind,)))
-        for name in NETS
-        for stage in gate_net(name).host.graph.stages()
-        if isinstance(stage.op, (QConv, QDense)) and (form := stage.op.packed) is not None
-    }
-    packed = {(bits, own) for kind, bits, *rest in forms if kind == "Packed" for own in rest[1:]}
-    assert packed == {(4, False), (4, True), (2, False), (2, True)}
-    assert {rest[0] for kind, _, *rest in forms if kind == "Packed"} == {False, True}
-    assert {kind for name, kind, *_ in forms if name == "Sparse"} == {"delta", "bitmap"}
+    """4 and 2 bits with the shared book and with one of their own, whole and by row; both sparse forms."""
+    ops = [stage.op for name in NETS for stage in gate_net(name).host.graph.stages()]
+    forms = [op.packed for op in ops if isinstance(op, (QConv, QDense)) and op.packed is not None]
+    packed = [form for form in forms if isinstance(form, Packed)]
+    assert {(form.bits, bool(form.book)) for form in packed} == {(4, False), (4, True), (2, False), (2, True)}
+    assert {form.whole for form in packed} == {False, True}
+    assert {form.kind for form in forms if isinstance(form, Sparse)} == {"delta", "bitmap"}
 
 
 @pytest.mark.parametrize("board", sorted(BOARDS))

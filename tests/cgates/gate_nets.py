@@ -239,8 +239,8 @@ RECIPES: dict[str, Recipe] = {
     "twohead-int16": Recipe(source=_example("twohead"), width="int16"),
     "operators": Recipe(source=_operators),
     "operators-wide": Recipe(source=_operators, width="int16", weight_bits=16),
-    "stored": Recipe(source=_stored_weights, stored=1),
-    "stored-int16": Recipe(source=_stored_weights, width="int16", stored=2),
+    "stored": Recipe(source=_stored_weights, stored=6),
+    "stored-int16": Recipe(source=_stored_weights, width="int16", stored=10),
     "far": Recipe(source=_far_weights, far=True),
     "far-wide": Recipe(source=_far_weights, width="int16", weight_bits=16, far=True),
 }

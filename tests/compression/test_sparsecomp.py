@@ -15,7 +15,7 @@ from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget
 from freeml.compression.head import find_head
 from freeml.compression.search import Compressed
-from freeml.compression.sparsecomp import factorize, integers, largest_mask, sparsecomp, weight_arrays
+from freeml.compression.sparsecomp import factorized, integers, large_layers, largest_mask, sparsecomp, weight_arrays
 from freeml.compression.train import make_lesson, retrain
 from freeml.data import Dataset, Part, load_dataset
 from freeml.errors import CompressionError, DataError, FreemlError
@@ -236,7 +236,10 @@ def low_rank_net() -> tuple[Graph, dict[str, np.ndarray]]:
 def test_factorize() -> None:
     """The convolution of 92 kB to the ranks it was made of; the 1x1 of 96 kB, which has full rank, stays."""
     graph, samples = low_rank_net()
-    (only,) = factorize(graph)
+    conv, pointwise = large_layers(graph)[::-1]
+    assert factorized(graph, pointwise) is None
+    only = factorized(graph, conv)
+    assert only is not None
     assert [only.constants[s.inputs[1]].shape for s in only.stages() if len(s.inputs) > 1][:3] == [
         (5, 40, 1, 1),
         (6, 5, 3, 3),
@@ -244,18 +247,19 @@ def test_factorize() -> None:
     ]
     before, after = (execute(g, samples)[graph.outputs[0]] for g in (graph, only))
     assert np.corrcoef(before.ravel(), after.ravel())[0, 1] > 0.9
-    assert list(factorize(graph, 100_000)) == []
+    assert large_layers(graph, 100_000) == ()
 
 
-def test_factorize_dense_once() -> None:
-    """And what comes out is left alone, though it is above the limit itself."""
+def test_factorize_dense() -> None:
     s, rng = Sketch(seed=2), np.random.default_rng(2)
     s.dense(s.input(1, 300), 200)
     low = 3 * rng.normal(size=(300, 20)) @ rng.normal(size=(20, 200)) + rng.normal(size=(300, 200))
     graph = replace(s.graph(), constants={**s.graph().constants, "c0": low.astype(np.float32)})
-    (only,) = factorize(graph, 1000)
+    (name,) = large_layers(graph, 1000)
+    only = factorized(graph, name)
+    assert only is not None
     assert [only.constants[n].shape for n in weights(only)] == [(300, 20), (20, 200)]
-    assert list(factorize(s.graph(), 1000)) == [], "nothing stands out of noise"
+    assert factorized(s.graph(), name) is None, "nothing stands out of noise"
 
 
 # --- the whole line
