@@ -277,12 +277,12 @@ def make(
 
 
 def whole_bytes(board: Board, budget: Budget, supply: Supply) -> int | None:
-    """SRAM for weights that a layer unpacks all at once: a quarter of what there is, and a tenth of what a charge pays
+    """SRAM for weights that a layer unpacks all at once: half of what there is, and a tenth of what a charge pays
     for, since every region unpacks them. None where flash is no limit: then weights stay plain."""
     if budget.flash_bytes is None:
         return None
     charge = int(supply.budget_cycles(board) / 10 / UNPACK)
-    return min(board.sram_bytes // 4, (budget.ram_bytes or board.sram_bytes) // 4, charge)
+    return min(board.sram_bytes // 2, (budget.ram_bytes or board.sram_bytes) // 2, charge)
 
 
 def search(
