@@ -26,8 +26,6 @@ SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
 
 PROBES = 2
-LEAST_WEIGHTS = 32
-"""Of a layer that is offered fewer bits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,17 +142,15 @@ class Cuts:
 
 
 def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
-    """Every layer's weights with the next fewer bits: 4, then 2. Few weights are not worth it."""
+    """Every layer's weights with the next fewer bits: 4, then 2."""
     now = coarse_bits(graph)
-    enough = [name for name in weight_axes(graph) if graph.constants[name].size >= LEAST_WEIGHTS]
-    return [(name, 2 if name in now else 4) for name in enough if now.get(name) != 2]
+    return [(name, 2 if name in now else 4) for name in weight_axes(graph) if now.get(name) != 2]
 
 
 def floor(graph: Graph, channels: Channels, *, packs: bool) -> Graph:
-    """The least net: one channel wherever channels can go and, where it `packs`, the fewest bits that are offered."""
-    least = Cuts(units=channels.floor()).apply(graph, channels)
-    offered = [name for name, _ in fewer_bits(graph)] if packs else []
-    return Cuts(bits=dict.fromkeys(offered, 2)).apply(least, channels)
+    """The least net: one channel wherever channels can go and, where it `packs`, the fewest bits."""
+    bits: dict[str, PackedBits] = dict.fromkeys(weight_axes(graph), 2) if packs else {}
+    return Cuts(units=channels.floor(), bits=bits).apply(graph, channels)
 
 
 def allocate(

@@ -108,9 +108,9 @@ def test_what_was_done_is_not_done_again(model: Path, plain: Artifact, tmp_path:
 def test_a_trial_that_ended_is_not_made_again(model: Path, data: Path, tmp_path: Path) -> None:
     """Two trials that fail, killed in the second: the answer is that of a run that nobody killed."""
     with pytest.raises(CompressionError) as below:
-        compiled(model, Budget(flash_bytes=1024))
-    tight = Budget(flash_bytes=below.value.details["irreducible"]["flash"] + 60)  # type: ignore[index]
-    tail = ("--max-drop", "0.5", "--trials", "2", "--json")
+        compiled(model, Budget(flash_bytes=1024), weights="int16")
+    tight = Budget(flash_bytes=below.value.details["irreducible"]["flash"] + 150)  # type: ignore[index]
+    tail = ("--weights", "int16", "--max-drop", "0.5", "--trials", "2", "--json")
     whole = run(command(model, data, tmp_path / "whole", tight, *tail))
     assert whole.returncode == 2, whole.stderr
     found = json.loads(whole.stdout)

@@ -82,23 +82,23 @@ def test_below_what_no_channel_helps(model: Path) -> None:
 
 def test_the_front_is_shown_when_accuracy_is_lost(model: Path) -> None:
     with pytest.raises(CompressionError) as below:
-        compiled(model, Budget(flash_bytes=1024))
+        compiled(model, Budget(flash_bytes=1024), weights="int16")  # channels alone: the least net is one of no use
     least = below.value.details["irreducible"]["flash"]  # type: ignore[index]
     with pytest.raises(
         CompressionError, match=r"points of accuracy on 200 validation samples \(95% interval"
     ) as caught:
-        compiled(model, Budget(flash_bytes=least + 60, max_drop_points=0.5))
+        compiled(model, Budget(flash_bytes=least + 150, max_drop_points=0.5), weights="int16")
     relax = caught.value.details["relax"]
     assert isinstance(relax, dict)
     assert f"--max-drop {relax['max_drop']:g} or --flash {relax['flash']} (estimated) would do" in str(caught.value)
     assert 100 * (front_loss := caught.value.details["accuracy_before"] - caught.value.details["validation"]) > 0.5  # type: ignore[operator]
     assert 0 <= relax["max_drop"] - 100 * front_loss < 0.1 + 1e-9
-    assert relax["flash"] > least + 60
+    assert relax["flash"] > least + 150
     front = caught.value.details["front"]
     assert isinstance(front, list)
     assert len(front) > 3
     assert f"{front[-1]['flash']:,}" in str(caught.value)
-    assert front[-1]["flash"] <= least + 60
+    assert front[-1]["flash"] <= least + 150
     assert front[-1]["validation"] < front[0]["validation"]
 
 

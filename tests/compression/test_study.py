@@ -31,11 +31,12 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def tight(model: Path) -> Budget:
-    """A budget that costs more than it may."""
+    """A budget that costs more than it may with weights of 16 bits, which channels alone make smaller."""
+    options = Options(budget=Budget(flash_bytes=1024), weights="int16")
     with pytest.raises(CompressionError) as below:
-        compile_model(model, options=Options(budget=Budget(flash_bytes=1024)), data=arrays())
+        compile_model(model, options=options, data=arrays())
     least = below.value.details["irreducible"]["flash"]  # type: ignore[index]
-    return Budget(flash_bytes=least + 60, max_drop_points=0.5)
+    return Budget(flash_bytes=least + 150, max_drop_points=0.5)
 
 
 def test_recipes_stay_within_their_ranges_and_the_first_is_the_default() -> None:
@@ -65,11 +66,13 @@ def test_a_shared_study(model: Path, tight: Budget, url: str) -> None:
     """Trials of an earlier process count; another net's never mix with them."""
     one = Budget(flash_bytes=tight.flash_bytes, max_drop_points=0.5, trials=1)
     with pytest.raises(CompressionError) as first:
-        compile_model(model, options=Options(budget=one), data=arrays(), storage=url)
+        compile_model(model, options=Options(budget=one, weights="int16"), data=arrays(), storage=url)
     seen: list[object] = []
     two = Budget(flash_bytes=tight.flash_bytes, max_drop_points=0.5, trials=2)
     with pytest.raises(CompressionError, match="the best of 2 trials") as second:
-        compile_model(model, options=Options(budget=two), data=arrays(), storage=url, on_round=seen.append)
+        compile_model(
+            model, options=Options(budget=two, weights="int16"), data=arrays(), storage=url, on_round=seen.append
+        )
     (study,) = studies(url)
     assert [trial.state.name for trial in study.trials] == ["COMPLETE", "COMPLETE"]
     assert study.trials[0].params == knobs(first_recipe("quick"), two)
@@ -77,11 +80,11 @@ def test_a_shared_study(model: Path, tight: Budget, url: str) -> None:
     assert study.best_value == second.value.details["validation"]
     assert study.best_value >= study.trials[0].value == first.value.details["validation"]
     with pytest.raises(CompressionError) as alone:
-        compile_model(model, options=Options(budget=two), data=arrays())
+        compile_model(model, options=Options(budget=two, weights="int16"), data=arrays())
     assert str(alone.value) == str(second.value), "one process in memory finds what two in a row find in a database"
     assert len(seen) <= study.trials[1].params["rounds"] + 4, "the first trial was not made again"
     with pytest.raises(CompressionError):
-        compile_model(model, options=Options(budget=two, seed=1), data=arrays(), storage=url)
+        compile_model(model, options=Options(budget=two, weights="int16", seed=1), data=arrays(), storage=url)
     assert len(studies(url)) == 2
 
 
