@@ -56,7 +56,7 @@ class Point:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exploration:
     """The front of a net on a board, largest point first. `before` is the validation accuracy of the float net, `least`
-    the bytes of flash with one channel wherever channels can go."""
+    the bytes of flash of the least net: one channel wherever channels can go, and the fewest bits."""
 
     model: str
     target: str
@@ -84,7 +84,7 @@ def explore(
 ) -> Exploration:
     """Compile the net as it is and for `points` - 1 smaller budgets of flash; write each to `output`/point-NN.
 
-    Budgets lie at equal ratios between what the net takes and what it takes with one channel wherever channels can go.
+    Budgets lie at equal ratios between what the net takes and what the least net does.
     What one run decides, no other reads: every point is what `freeml compile` gives for its budget. An exploration that
     was interrupted goes on where it was. Raises FreemlError.
     """

@@ -32,7 +32,7 @@ from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
-from freeml.plan.storage import UNPACK, near_bytes, pack_weights
+from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
@@ -255,7 +255,7 @@ def make(
     memory = plan_memory(qgraph, arena_alignment(board))
     whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
     if whole is not None:
-        qgraph = pack_weights(qgraph, whole, near_bytes(board, memory))
+        qgraph = pack_weights(qgraph, whole, reachable_bytes(board, memory))
     graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
     vectors = test_vectors(qgraph, calibration)
 

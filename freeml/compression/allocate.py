@@ -1,4 +1,4 @@
-"""Which channels to give up for a budget: the least score for the bytes that are lacking, over all layers at once."""
+"""Which channels and bits to give up for a budget: the least score for the bytes lacking, over all layers at once."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory
-from freeml.plan.storage import near_bytes, pack_weights
+from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.targets import Board
+from freeml.work import macs_by_value
 
 SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
@@ -104,21 +105,17 @@ class Estimator:
         groups = fusion_groups(graph)
         integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
         planned = to_channels_last(integers)
+        memory = plan_memory(planned, arena_alignment(self.board))
         if self.whole_bytes is not None:
-            memory = plan_memory(planned, arena_alignment(self.board))
-            planned = pack_weights(planned, self.whole_bytes, near_bytes(self.board, memory))
-        program = lower(planned, plan_memory(planned, arena_alignment(self.board)), board=self.board)
+            planned = pack_weights(planned, self.whole_bytes, reachable_bytes(self.board, memory))
+        program = lower(planned, memory, board=self.board)
         in_ram = 0 if self.board.activations == "nv" else program.arena_bytes
         costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
-        macs = sum(
-            s.op.macs(tuple(graph.types[v] for v in s.inputs), tuple(graph.types[v] for v in s.outputs))
-            for s in graph.stages()
-        )
         known = [cost for cost in costs if cost is not None]
         return Need(
             flash=program.weight_bytes + program.nv_bytes + self.flash_offset,
             ram=program.scratch_bytes + in_ram + self.ram_offset,
-            cycles=round(sum(known)) if len(known) == len(costs) else macs,
+            cycles=round(sum(known)) if len(known) == len(costs) else sum(macs_by_value(graph).values()),
         )
 
 

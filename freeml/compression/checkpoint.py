@@ -168,8 +168,6 @@ class Checkpoints:
 
 def search_hash(*parts: Mapping[str, Any] | str | bytes) -> str:
     """A name for a search that no other input shares: sha256 of its parts, arrays by their bytes."""
-    import hashlib
-
     digest = hashlib.sha256()
     for part in parts:
         data = part if isinstance(part, bytes) else (part if isinstance(part, str) else to_text(part)).encode()

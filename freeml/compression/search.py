@@ -1,4 +1,4 @@
-"""One trial: remove channels in rounds, retrain in between, until the firmware that is built meets the budget."""
+"""One trial: remove channels and bits in rounds, train in between, until the firmware that is built meets a budget."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def run_trial(
     """The net that a recipe finds within the budget, its accuracy kept on validation data; from `state` on, when given.
 
     `attempt` quantizes and builds; `keep` is given every state to go on from, `on_round` every net that was looked at.
-    Raises CompressionError when the budget is below what the net takes with one channel in every layer, or when it
-    cannot be met within the drop.
+    Raises CompressionError when the budget is below what the least net takes, or when it cannot be met within the
+    drop.
     """
     return _Search(graph, dataset, budget, attempt, estimator, seed, show, recipe, state, keep, on_round).run()
 
@@ -225,9 +225,8 @@ class _Search(Generic[B]):
             if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
                 return built
             tighter += 0 if built is not None else max(256, 64 * number)
-            if number + 1 == CORRECTIONS or not self._shrink(
-                step, self.flash_limit - tighter, self.ram_limit - tighter
-            ):
+            last = number + 1 == CORRECTIONS  # what would be removed now would not be built
+            if last or not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
                 break
             self._train(step, self.epochs, self.recipe.rounds + 2 + number)
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
@@ -238,7 +237,7 @@ class _Search(Generic[B]):
         )
 
     def _check_floor(self, built: B | None) -> None:
-        """Raise CompressionError for a budget that no number of channels meets."""
+        """Raise CompressionError for a budget that no number of channels and bits meets."""
         channels = find_channels(self.graph)
         flash_bytes, ram_bytes = [], []
         for packs in (False, True) if self.estimator.packs else (False,):  # fewer bits take less flash and more RAM

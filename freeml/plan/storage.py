@@ -20,9 +20,10 @@ ALIKE = 1.05
 LARGEST_BYTES = 32_767
 """Of a layer that is not stored as it is: what 16-bit differences of pointers reach."""
 
-DENSE, UNPACK, ENTRY, BIT, ONE = 9.0, 13.0, 27.0, 8.0, 22.0
-"""Estimated MSP430 cycles of a weight in a dot product, of unpacking one, of an entry of a delta row, of a bit of a
-bitmap and of a bit that is set: rounded from freeml/plan/prices, to tell forms apart, not to predict."""
+DENSE, UNPACK, ENTRY, BIT, ONE = 8.4, 13.6, 77.0, 3.2, 81.0
+"""Cycles of a weight in a dot product, of unpacking one of 4 bits, of an entry of a delta row, of a bit of a bitmap and
+of a bit that is set: those of the MSP430 with zig (freeml/plan/prices), to tell forms apart on any board, not to
+predict."""
 
 
 def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None) -> QGraph:
@@ -46,7 +47,7 @@ def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None)
     )
 
 
-def near_bytes(board: Board, memory: MemoryPlan) -> int | None:
+def reachable_bytes(board: Board, memory: MemoryPlan) -> int | None:
     """What the board has for weights within the reach of pointers; None where everything is."""
     if board.far_nv is None:
         return None

@@ -38,7 +38,7 @@ def print_front(found: Exploration, folder: Path) -> None:
             line(f"point {_number(point.name)} is dominated by {_number(point.dominated_by)}: no better in anything")
     line(
         f"float net before: {percent(found.before)} of {found.validation_samples:,} validation samples; with one "
-        f"channel wherever channels can go: {found.least:,} B of flash"
+        f"channel wherever channels can go, and the fewest bits: {found.least:,} B of flash"
     )
     for note in found.notes:
         line(f"note: {note}", "yellow")

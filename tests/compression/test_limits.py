@@ -31,7 +31,7 @@ from freeml.plan.cost import load_cost_model
 from freeml.plan.events import events_by_layer, per_region
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory
-from freeml.plan.storage import near_bytes, pack_weights
+from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.regions.cutting import WHOLE, LayerWork
@@ -187,10 +187,10 @@ def test_the_largest_stay_plain_where_near_memory_is_short() -> None:
     assert packed(None) == packed(61_000) == [True] * 4
     assert packed(41_000) == [False, True, True, True]
     assert packed(900) == [False] * 4
-    near = near_bytes(BOARD, plan_memory(planned, arena_alignment(BOARD)))
+    near = reachable_bytes(BOARD, plan_memory(planned, arena_alignment(BOARD)))
     assert near is not None
     assert 30_000 < near < BOARD.near_nv.size_bytes
-    assert near_bytes(get("apollo4"), plan_memory(planned)) is None
+    assert reachable_bytes(get("apollo4"), plan_memory(planned)) is None
 
 
 def test_storage_wants_data(tmp_path: Path) -> None:

@@ -15,6 +15,8 @@ from freeml.ir.graph import Graph
 from freeml.ir.serialize import from_json, to_json
 from freeml.ops import INTEGER_CLASSES
 from freeml.ops.storage import SIGNED, Packed, packings, sparse_forms
+from freeml.plan import storage
+from freeml.plan.cost import load_cost_model
 from freeml.plan.memory import plan_memory
 from freeml.plan.storage import pack_weights
 from freeml.regions.hazards import prove
@@ -126,6 +128,16 @@ def test_a_form_wins_where_it_takes_the_fewest_bytes(kind, share):
     weights = np.arange(1, 6401).reshape(10, 640) % 97 * (np.random.default_rng(0).random((10, 640)) < share)
     found = {form.kind: form.stored_bytes(weights) for form in sparse_forms(weights)}
     assert (min(found, key=found.__getitem__) == kind) == ((share < 0.125) == (kind == "delta"))
+
+
+def test_estimates_are_the_prices():
+    """What forms are told apart by was fitted, and is fitted anew when kernels change."""
+    prices = load_cost_model("msp430", "zig").prices
+    assert prices["dot.s8_s8.by8"] / 8 == pytest.approx(storage.DENSE, rel=0.1)
+    assert prices["unpack4.bytes"] / 2 == pytest.approx(storage.UNPACK, rel=0.1)
+    assert prices["sparse.delta.s8_s8.entries"] == pytest.approx(storage.ENTRY, rel=0.1)
+    assert prices["sparse.bitmap.s8_s8.bytes"] / 8 == pytest.approx(storage.BIT, rel=0.1)
+    assert prices["sparse.bitmap.s8_s8.entries"] == pytest.approx(storage.ONE, rel=0.1)
 
 
 def test_a_row_begins_at_a_byte_and_a_whole_does_not():
