@@ -7,12 +7,13 @@ channel. Quantization keeps it as it keeps a quantized model's.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from freeml.ir.graph import Brought, Graph
-from freeml.ir.types import Array, FloatArray
+from freeml.ir.types import Array, FloatArray, QType
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.storage import PackedBits
@@ -22,6 +23,18 @@ LEAST_STEP = 1e-4
 
 CLIPS = np.linspace(0.25, 1.0, 31)
 """Shares of a channel's largest weight that its grid may end at."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """What an integer net will round: `values` by name to their formats, and, where `weights`, all weights to 8 bits
+    that are not coarse."""
+
+    values: Mapping[str, QType]
+    weights: bool
+
+
+NO_ROUNDING = Rounding(values={}, weights=False)
 
 
 def largest_number(bits: PackedBits) -> int:
