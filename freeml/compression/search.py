@@ -16,7 +16,7 @@ from freeml.compression.coarse import NO_ROUNDING, without_formats
 from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
 from freeml.compression.recipe import PLANS, Recipe
-from freeml.compression.train import Lesson, coarseness, importance, make_lesson, make_pages, retrain, right_answers
+from freeml.compression.train import coarseness, importance, make_lesson, make_pages, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DoesNotFitError
 from freeml.evaluate import decision_point
@@ -107,8 +107,9 @@ class _Search(Generic[B]):
         self.estimator, self.seed, self.show = estimator, seed + recipe.seed, show
         self.recipe, self.state, self.keep, self.on_round = recipe, state, keep, on_round
         self.head: Head = find_head(graph)
-        self.lesson: Lesson = replace(make_lesson(graph, self.head, dataset.train), distilled=recipe.distilled)
-        self.validation: Lesson = replace(make_lesson(graph, self.head, dataset.val), distilled=recipe.distilled)
+        lesson, validation = (make_lesson(graph, self.head, part) for part in (dataset.train, dataset.val))
+        distilled = recipe.distilled * lesson.knows  # a net that is often wrong leaves more to the labels
+        self.lesson, self.validation = (replace(part, distilled=distilled) for part in (lesson, validation))
         self.pages = make_pages(self.lesson, self.validation, seed=self.seed)
         self.before: Array = right_answers(graph, self.head, self.validation)
         self.threshold = decision_point(graph)

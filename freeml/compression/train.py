@@ -27,7 +27,7 @@ from freeml.ops.storage import PackedBits
 CHUNK = 256
 TEMPERATURE = 3.0
 DISTILLED = 0.9
-"""Weight of the original net's answers in the loss; the labels have the rest."""
+"""Weight of the original net's answers in the loss where they are right; the labels have the rest."""
 
 STEP = 0.02
 """Largest step of a parameter, relative to the size of its channel's weights or of its layer's output."""
@@ -53,6 +53,11 @@ class Lesson:
     answers: Tensor
     others: dict[str, Tensor]
     distilled: float = DISTILLED
+
+    @property
+    def knows(self) -> float:
+        """Share of samples that the original net answers right."""
+        return float((self.answers.argmax(dim=1) == self.y).double().mean())
 
     def __len__(self) -> int:
         return len(self.y)
@@ -108,13 +113,12 @@ def _distance(logits: Tensor, answers: Tensor) -> Tensor:
     return TEMPERATURE**2 * functional.kl_div(soft, aim, reduction="batchmean")
 
 
-def _loss(twin: Twin, head: Head, lesson: Lesson, x: Tensor, answers: Sequence[Tensor], y: Tensor | None) -> Tensor:
-    """Of samples with what the original net answers and their classes, None where only the original knows an answer."""
+def _loss(twin: Twin, head: Head, lesson: Lesson, x: Tensor, answers: Sequence[Tensor], y: Tensor) -> Tensor:
+    """Of samples with what the original net answers, and their classes (n,), or shares of classes (n, classes)."""
     values = twin({twin.graph.inputs[0]: x})
     logits = head.logits(values)
-    loss = _distance(logits, answers[0])
-    if y is not None:
-        loss = lesson.distilled * loss + (1 - lesson.distilled) * functional.cross_entropy(logits, y)
+    distance, labels = _distance(logits, answers[0]), functional.cross_entropy(logits, y)
+    loss = lesson.distilled * distance + (1 - lesson.distilled) * labels
     for (name, whole), aim in zip(lesson.others.items(), answers[1:], strict=True):
         loss = loss + functional.mse_loss(values[name], aim) / whole.square().mean().clamp_min(1e-12)
     return loss
@@ -163,7 +167,7 @@ def retrain(
         for batch in pages.read(page + epoch):
             step = largest_step * 0.5 * (1 + cos(pi * done / (epochs * pages.batches)))
             done += 1
-            y = None if batch.rows is None else lesson.y[batch.rows]
+            y = batch.classes(lesson.y, head.classes)
             _loss(twin, head, lesson, batch.x, batch.answers, y).backward()  # type: ignore[no-untyped-call]
             _descend(twin, sizes, first, second, step, done)
             _threshold(twin, masks or {})

@@ -89,12 +89,20 @@ def _right(x: Tensor, y: Tensor, answers: Answers) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Samples x (n, ...), what the original net answers, and the `rows` of the data that they came from; None
-    where two of them are mixed in each."""
+    """Samples x (n, ...), what the original net answers, and the `rows` of the data that they came from.
+
+    Where two are mixed, each has a `share` (n,) of the one as far from the other end of the batch.
+    """
 
     x: Tensor
     answers: tuple[Tensor, ...]
-    rows: Tensor | None
+    rows: Tensor
+    share: Tensor | None
+
+    def classes(self, y: Tensor, count: int) -> Tensor:
+        """(n, count) of how much of each class is in each sample, `y` being the classes of the data."""
+        found = torch.nn.functional.one_hot(y[self.rows], count).float()
+        return found if self.share is None else found + self.share[:, None] * (found.flip(0) - found)
 
 
 class Pages:
@@ -119,10 +127,9 @@ class Pages:
         order: Array = chance.permutation(len(self._x))[: self.rows]
         for index, rows in enumerate(torch.split(torch.from_numpy(order), BATCH)):
             x = self._variety.change(self._x[rows], chance)
-            mixed = index % 2 == 1
-            if mixed:
-                share = torch.from_numpy(chance.random((len(rows), *(1,) * (x.ndim - 1)), dtype=np.float32))
-                x = x + share * (x.flip(0) - x)
+            share = torch.from_numpy(chance.random(len(rows), dtype=np.float32)) if index % 2 else None
+            if share is not None:
+                x = x + share.reshape(-1, *(1,) * (x.ndim - 1)) * (x.flip(0) - x)
             if (page, index) not in self._kept:
                 self._kept[page, index] = self._answers(x)
-            yield Batch(x=x, answers=self._kept[page, index], rows=None if mixed else rows)
+            yield Batch(x=x, answers=self._kept[page, index], rows=rows, share=share)

@@ -73,16 +73,28 @@ def test_pages_are_the_same_every_time_and_answered_once() -> None:
     first, again, other = (list(pages.read(page)) for page in (0, pages.count, 1))
     assert len(first) == pages.batches == 4
     assert sum(asked) == 2 * len(x)
-    assert [batch.rows is None for batch in first] == [False, True, False, True]
+    assert [batch.share is None for batch in first] == [True, False, True, False]
     for one, two in zip(first, again, strict=True):
         assert torch.equal(one.x, two.x)
         assert torch.equal(one.answers[0], _higher(one.x)[0])
     assert not torch.equal(first[0].x, other[0].x)
-    assert first[0].rows is not None
     plain = x[first[0].rows]
     changed = first[0].x
     assert not torch.equal(changed, plain)
     assert torch.equal(changed.sum(dim=(1, 3)), plain.sum(dim=(1, 3)))  # moved along the last axis, nothing else
+
+
+def test_the_classes_of_a_mixture_are_those_of_both() -> None:
+    x, y = torch.arange(2.0 * BATCH)[:, None], torch.arange(2 * BATCH) % 3
+    pages = Pages(x, Variety(), lambda x: (x,), seed=0)
+    plain, mixed = pages.read(0)
+    assert torch.equal(plain.classes(y, 3).argmax(dim=1), y[plain.rows])
+    assert mixed.share is not None
+    classes = mixed.classes(y, 3)
+    assert torch.allclose(classes.sum(dim=1), torch.ones(BATCH))
+    one, other = int(mixed.rows[0]), int(mixed.rows[-1])
+    share = (float(mixed.x[0]) - one) / (other - one)
+    assert float(classes[0, y[one]]) == pytest.approx(1 - share if y[one] != y[other] else 1, abs=1e-4)
 
 
 def test_a_net_is_trained_as_it_will_be_rounded(graph: Graph) -> None:
