@@ -30,7 +30,8 @@ from freeml.passes.driver import run_passes
 from freeml.passes.standard import PASSES
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
+from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, arena_alignment, plan_memory
+from freeml.plan.order import arranged
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
@@ -251,8 +252,7 @@ def make(
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    qgraph = to_channels_last(choice.qgraph)
-    memory = plan_memory(qgraph, arena_alignment(board))
+    qgraph, memory = arranged(to_channels_last(choice.qgraph), arena_alignment(board))
     whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
     if whole is not None:
         qgraph = pack_weights(qgraph, whole, reachable_bytes(board, memory))
@@ -411,13 +411,14 @@ def quantize_graph(
 
 
 def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:
-    """Layout, memory and C program of an integer graph; for a board, with constants placed where it has room."""
-    planned = to_channels_last(qgraph)
+    """Layout, order, memory and C program of an integer graph; for a board, with constants placed where it has room."""
+    alignment_bytes = ALIGNMENT_BYTES if board is None else arena_alignment(board)
+    planned, _ = arranged(to_channels_last(qgraph), alignment_bytes)
     return planned, *lower_planned(planned, board)
 
 
 def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPlan, CProgram]:
-    """The same for a graph whose layout is chosen already, as artifacts hold it."""
+    """The same for a graph whose layout and order are chosen already, as artifacts hold it."""
     memory = plan_memory(planned) if board is None else plan_memory(planned, arena_alignment(board))
     return memory, lower(planned, memory) if board is None else place(planned, memory, board)
 

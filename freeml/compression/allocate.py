@@ -16,7 +16,8 @@ from freeml.passes.fuse import fusion_groups
 from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
 from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import arena_alignment, plan_memory
+from freeml.plan.memory import arena_alignment
+from freeml.plan.order import arranged
 from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
@@ -104,8 +105,7 @@ class Estimator:
         seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
         groups = fusion_groups(graph)
         integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
-        planned = to_channels_last(integers)
-        memory = plan_memory(planned, arena_alignment(self.board))
+        planned, memory = arranged(to_channels_last(integers), arena_alignment(self.board))
         if self.whole_bytes is not None:
             planned = pack_weights(planned, self.whole_bytes, reachable_bytes(self.board, memory))
         program = lower(planned, memory, board=self.board)

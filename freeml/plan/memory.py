@@ -73,7 +73,7 @@ def plan_memory(graph: QGraph, alignment_bytes: int = ALIGNMENT_BYTES) -> Memory
         last[aliases.get(value, value)] = len(graph.nodes)
     # a view takes no step of its own, but it keeps its owner alive through its readers (handled above)
     unplaced = [
-        Buffer(value=v, size_bytes=_aligned(graph.types[v].size_bytes, alignment_bytes), first=first[v], last=last[v])
+        Buffer(value=v, size_bytes=aligned(graph.types[v].size_bytes, alignment_bytes), first=first[v], last=last[v])
         for v in first
     ]
     steps = range(-1, len(graph.nodes) + 1)
@@ -96,7 +96,8 @@ def arena_alignment(board: Board) -> int:
     return ALIGNMENT_BYTES if board.activations == "nv" else max(ALIGNMENT_BYTES, board.nv_granule_bytes)
 
 
-def _aligned(size_bytes: int, alignment_bytes: int) -> int:
+def aligned(size_bytes: int, alignment_bytes: int) -> int:
+    """The next multiple of the alignment."""
     return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 
