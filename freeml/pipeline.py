@@ -25,12 +25,12 @@ from freeml.frontend.qdq import to_qdq
 from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.serialize import to_json
-from freeml.ir.types import Array, IntArray
+from freeml.ir.types import ITEM_BYTES, Array, IntArray
 from freeml.passes.driver import run_passes
 from freeml.passes.standard import PASSES
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, arena_alignment, plan_memory
+from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, arena_alignment, plan_memory, unfused_bytes
 from freeml.plan.order import arranged
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
@@ -223,7 +223,7 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
         limits=built.measured.limits,
         fits=True,
         far=built.program.far_symbols,
-        arena=_arena(firmware.memory, qgraph),
+        arena=_arena(prepared.imported, firmware, board),
         quantization=_quantization(choice, firmware.precision, options, prepared.origin),
         layers=layer_table(choice.graph, qgraph, built.program, costs),
         cost_unit=costs.unit if costs else None,
@@ -456,11 +456,19 @@ def sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:
+def _arena(imported: Graph, firmware: Made, board: Board) -> figures.Arena:
+    memory, qgraph, known = firmware.memory, firmware.qgraph, firmware.choice.qgraph.types
     step = min(max(memory.peak_step, 0), len(qgraph.nodes) - 1)
+
+    def item_bytes(value: str) -> int:
+        if imported.types[value].dtype != "float32":
+            return ITEM_BYTES["int32"]
+        return ITEM_BYTES[known[value].dtype if value in known else firmware.precision.default]
+
     return figures.Arena(
-        bytes=memory.arena_bytes, lower_bound_bytes=memory.lower_bound_bytes, peak_layer=qgraph.nodes[step].name
-    )
+        bytes=memory.arena_bytes, lower_bound_bytes=memory.lower_bound_bytes, peak_layer=qgraph.nodes[step].name,
+        unfused_bytes=unfused_bytes(imported, item_bytes, arena_alignment(board)),
+    )  # fmt: skip
 
 
 def _quantization(choice: Choice, precision: Precision, options: Options, origin: str) -> figures.Quantization:

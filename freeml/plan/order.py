@@ -55,9 +55,9 @@ def smallest_peak(graph: QGraph, alignment_bytes: int = ALIGNMENT_BYTES, steps: 
 class _Net:
     """The nodes that run, numbered in the given order. Values are numbered too, graph inputs first; sets are bits.
 
-    `reads` and `makes` hold the values of each node, `made` the bytes that it writes, `before` and `after` the nodes that
-    it follows and that follow it at once, `readers` the nodes that read each value, with a bit that no node has where it
-    stays to the end.
+    `reads` and `makes` hold the values of each node, `made` the bytes that it writes, `before` and `after` the nodes
+    that it follows and that follow it at once, `readers` the nodes that read each value, with a bit that no node has
+    where it stays to the end.
     """
 
     sizes: tuple[int, ...]
