@@ -6,20 +6,23 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from freeml import evaluate
+from freeml.arranging import Again, arrange, arrange_again, build_arranged
 from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.compression.allocate import Estimator
-from freeml.compression.budget import Budget, drop_interval
+from freeml.compression.budget import Budget
 from freeml.data import Dataset, load_dataset
-from freeml.errors import CompressionError, FreemlError, MissingPackageError
+from freeml.describing import arena_figures, compression_figures, notes, quantization_figures, twice_notes
+from freeml.errors import CompressionError, DoesNotFitError, FreemlError, MissingPackageError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
@@ -28,14 +31,16 @@ from freeml.ir.serialize import to_json
 from freeml.ir.types import Array, IntArray
 from freeml.passes.driver import run_passes
 from freeml.passes.standard import PASSES
+from freeml.plan.again import Arranged
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
+from freeml.plan.order import arranged
 from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
-from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
+from freeml.quant.quantize import Precision, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
 from freeml.regions.supply import Supply
@@ -100,6 +105,8 @@ class Made:
     memory: MemoryPlan
     graph_sha256: str
     intermittent: Intermittent
+    again: Mapping[str, str]
+    """Values that are computed a second time, and which they are."""
 
     @property
     def flash_bytes(self) -> int:
@@ -132,9 +139,9 @@ class Prepared:
     calibration: Mapping[str, Array]
     origin: str
 
-    def made(self, graph: Graph, say: Progress = lambda _: None) -> Made:
+    def made(self, graph: Graph, say: Progress = lambda _: None, again: Again = "needed") -> Made:
         """The firmware of a float graph after the passes."""
-        return make(graph, self.model, self.calibration, self.dataset, self.options, say)
+        return make(graph, self.model, self.calibration, self.dataset, self.options, say, again)
 
 
 def compile_model(
@@ -208,6 +215,7 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
     say("evaluate")
     right = None if dataset is None else evaluate.right_answers(graph, qgraph, dataset.test)
     costs = load_cost_model(board.name, find(board, options.toolchain).kind)
+    layers = layer_table(choice.graph, qgraph, built.program, costs)
     document = figures.Report(
         generator=f"freeml {VERSION}",
         model=prepared.model.name,
@@ -222,15 +230,16 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
         limits=built.measured.limits,
         fits=True,
         far=built.program.far_symbols,
-        arena=_arena(firmware.memory, qgraph),
-        quantization=_quantization(choice, firmware.precision, options, prepared.origin),
-        layers=layer_table(choice.graph, qgraph, built.program, costs),
+        arena=arena_figures(prepared.imported, firmware, board),
+        quantization=quantization_figures(choice, firmware.precision, options, prepared.origin),
+        layers=layers,
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
-        compression=_compression(prepared, found, right),
+        compression=compression_figures(prepared, found, right),
         notes=(
-            *_notes(prepared.imported, graph, dataset, options, with_vectors=built.with_vectors),
+            *notes(prepared.imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
+            *twice_notes(firmware, layers),
         ),
     )
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
@@ -245,14 +254,40 @@ def make(
     dataset: Dataset | None,
     options: Options,
     say: Progress = lambda _: None,
+    again: Again = "needed",
 ) -> Made:
     """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured."""
-    board = get_board(options.target)
+    board, budget = get_board(options.target), options.budget
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    qgraph = to_channels_last(choice.qgraph)
-    memory = plan_memory(qgraph, arena_alignment(board))
+    plain = arrange(choice.qgraph, board)
+
+    def build(found: Arranged) -> Made:
+        return _build(graph, model, calibration, options, choice, precision, found, say)
+
+    def twice() -> Arranged:
+        prices = load_cost_model(board.name, find(board, options.toolchain).kind)
+        return arrange_again(plain, board, prices, flash_is_short=budget is not None and budget.flash_bytes is not None)
+
+    def enough(firmware: Made) -> bool:
+        ram_bytes = firmware.ram_bytes if board.activations == "sram" else 0  # else the arena is no part of it
+        return budget is None or not budget.misses(firmware.flash_bytes, ram_bytes)
+
+    return build_arranged(plain, twice, build, enough, again)
+
+
+def _build(
+    graph: Graph,
+    model: Path,
+    calibration: Mapping[str, Array],
+    options: Options,
+    choice: Choice,
+    precision: Precision,
+    found: Arranged,
+    say: Progress,
+) -> Made:
+    board, qgraph, memory = get_board(options.target), found.graph, found.memory
     whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
     if whole is not None:
         qgraph = pack_weights(qgraph, whole, reachable_bytes(board, memory))
@@ -272,7 +307,7 @@ def make(
     )  # fmt: skip
     return Made(
         choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
-        intermittent=intermittent,
+        intermittent=intermittent, again=found.again,
     )  # fmt: skip
 
 
@@ -311,6 +346,7 @@ def search(
             f"{budget.words()}: compression retrains the net, and for that alone freeml needs {error.name}, which is "
             "not installed; run pip install 'freeml[train]', or leave the budget out"
         ) from error
+    again: Again = "never" if board.activations == "nv" and budget.flash_bytes is None else "wherever"
     estimator = Estimator(
         board=board,
         precision=Precision(
@@ -319,28 +355,42 @@ def search(
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=prepared.calibration,
         whole_bytes=whole_bytes(board, budget, options.supply),
+        again=again == "wherever",
+        flash_is_short=budget.flash_bytes is not None,
     )
+    attempt = partial(prepared.made, again=again)
     if budget.method == "sparsecomp":
         if storage is not None or budget.trials is not None:
             raise FreemlError("--method sparsecomp: expected neither --storage nor --trials, for it makes no trials")
         found = sparsecomp(
-            prepared.graph, dataset, budget, attempt=prepared.made, estimator=estimator, seed=options.seed, show=show,
+            prepared.graph, dataset, budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show,
             on_round=on_round,
         )  # fmt: skip
-        return found, lambda: None
+        return _once_if_it_fits(found, prepared, budget), lambda: None
     asked = asdict(replace(options, budget=replace(budget, trials=None)))  # more trials are the same search, longer
     parts = [array for part in (dataset.train, dataset.val) for array in (part.x, part.y)]
     name = search_hash(VERSION, sha256(prepared.model), asked, *({"array": array} for array in parts))
     checkpoints = Checkpoints(folder=keep, search=name)
     try:
         found = compress(
-            prepared.graph, dataset, budget, attempt=prepared.made, estimator=estimator, seed=options.seed, show=show,
+            prepared.graph, dataset, budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show,
             checkpoints=checkpoints, storage=storage, on_round=on_round,
         )  # fmt: skip
     except CompressionError:  # an answer, though not the one hoped for: nothing is left to go on with
         checkpoints.clear()
         raise
-    return found, checkpoints.clear
+    return _once_if_it_fits(found, prepared, budget), checkpoints.clear
+
+
+def _once_if_it_fits(found: Compressed[Made], prepared: Prepared, budget: Budget) -> Compressed[Made]:
+    """The same with every layer computed once, where that is within the budget too."""
+    if not found.built.again:
+        return found
+    try:
+        once = prepared.made(found.graph, again="never")
+    except DoesNotFitError:
+        return found
+    return found if budget.misses(once.flash_bytes, once.ram_bytes) else replace(found, built=once)
 
 
 def _check_without_data(budget: Budget, firmware: Made) -> None:
@@ -357,29 +407,6 @@ def search_folder(output: Path) -> Path:
     """Where a search is kept until its result is written: beside the output."""
     whole = output.resolve()
     return whole.with_name(f"{whole.name}.search")
-
-
-def _compression(
-    prepared: Prepared, found: Compressed[Made] | None, right: tuple[Array, Array] | None
-) -> figures.Compression | None:
-    """What the search changed; None when there was none. The bytes before are those of the model as it came."""
-    budget, dataset = prepared.options.budget, prepared.dataset
-    if found is None or dataset is None or right is None or budget is None:
-        return None
-    before = evaluate.float_predictions(prepared.graph, dataset.test.x) == dataset.test.y
-    bytes_before = 4 * sum(array.size for array in prepared.imported.constants.values() if array.dtype == np.float32)
-    bytes_after = found.built.intermittent.built.measured.bytes.weights
-    return figures.Compression(
-        method=budget.method,
-        bytes_before=bytes_before,
-        bytes_after=bytes_after,
-        ratio=bytes_before / max(1, bytes_after),
-        accuracy_before=float(before.mean()),
-        accuracy_after=float(right[1].mean()),
-        drop=float(before.mean() - right[1].mean()),
-        interval=drop_interval(before, right[1]),
-        rounds=found.rounds,
-    )
 
 
 def calibration_inputs(imported: Graph, dataset: Dataset | None, seed: int) -> tuple[dict[str, Array], str]:
@@ -411,13 +438,13 @@ def quantize_graph(
 
 
 def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:
-    """Layout, memory and C program of an integer graph; for a board, with constants placed where it has room."""
-    planned = to_channels_last(qgraph)
+    """Layout, order, memory and C program of an integer graph; for a board, with constants placed where it has room."""
+    planned = arranged(to_channels_last(qgraph))[0] if board is None else arrange(qgraph, board).graph
     return planned, *lower_planned(planned, board)
 
 
 def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPlan, CProgram]:
-    """The same for a graph whose layout is chosen already, as artifacts hold it."""
+    """The same for a graph whose layout and order are chosen already, as artifacts hold it."""
     memory = plan_memory(planned) if board is None else plan_memory(planned, arena_alignment(board))
     return memory, lower(planned, memory) if board is None else place(planned, memory, board)
 
@@ -453,41 +480,3 @@ def stamp(model: Path, options: Options) -> str:
 def sha256(path: Path) -> str:
     """Hash of a file's content."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _arena(memory: MemoryPlan, qgraph: QGraph) -> figures.Arena:
-    step = min(max(memory.peak_step, 0), len(qgraph.nodes) - 1)
-    return figures.Arena(
-        bytes=memory.arena_bytes, lower_bound_bytes=memory.lower_bound_bytes, peak_layer=qgraph.nodes[step].name
-    )
-
-
-def _quantization(choice: Choice, precision: Precision, options: Options, origin: str) -> figures.Quantization:
-    return figures.Quantization(
-        precision=options.precision if options.precision != "auto" else f"auto ({precision.default})",
-        weight_bits=precision.weight_bits,
-        widened=tuple(sorted(precision.widths)),
-        chosen=choice.chosen,
-        trials=tuple((trial.name, trial.error) for trial in choice.trials),
-        calibration=origin,
-    )
-
-
-def _notes(
-    imported: Graph, graph: Graph, dataset: Dataset | None, options: Options, *, with_vectors: bool
-) -> tuple[str, ...]:
-    """What a user should know that no figure tells."""
-    notes = [f"input {name} is left out: no output depends on it" for name in imported.unread]
-    notes += formats_not_kept(graph, options.weight_bits)
-    threshold = evaluate.decision_point(graph)
-    if dataset is None:
-        notes.append("accuracy is unverified: no data was given, calibration inputs were made from the graph")
-    elif threshold is not None:
-        notes.append(f"the one output is taken for the score of class 1: above {threshold:g} it is, else class 0")
-    if dataset is None and options.budget is not None:
-        notes.append(
-            f"{options.budget.words()} is met by what needs no training; how much accuracy it costs is unknown"
-        )
-    if not with_vectors:
-        notes.append("the self-test program holds no test vectors: beside the net there is no room for any")
-    return tuple(notes)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+from freeml.arranging import LAYER_BYTES, arrange, arrange_again
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
 from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes
@@ -15,8 +16,6 @@ from freeml.ops.storage import PackedBits
 from freeml.passes.fuse import fusion_groups
 from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
-from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import arena_alignment, plan_memory
 from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
@@ -79,13 +78,16 @@ class Estimates(Protocol):
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
     which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds.
-    `whole_bytes` are those of `pack_weights`; None where weights stay plain."""
+    `whole_bytes` are those of `pack_weights`; None where weights stay plain. With `again` layers may run twice, as
+    `arrange_again` has it."""
 
     board: Board
     precision: Precision
     prices: CostModel | None
     inputs: Mapping[str, Array]
     whole_bytes: int | None = None
+    again: bool = False
+    flash_is_short: bool = True
     flash_offset: int = 0
     ram_offset: int = 0
 
@@ -108,8 +110,10 @@ class Estimator:
         seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
         groups = fusion_groups(graph)
         integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
-        planned = to_channels_last(integers)
-        memory = plan_memory(planned, arena_alignment(self.board))
+        found = arrange(integers, self.board)
+        if self.again:
+            found = arrange_again(found, self.board, self.prices, flash_is_short=self.flash_is_short)
+        planned, memory = found.graph, found.memory
         if self.whole_bytes is not None:
             planned = pack_weights(planned, self.whole_bytes, reachable_bytes(self.board, memory))
         program = lower(planned, memory, board=self.board)
@@ -117,7 +121,7 @@ class Estimator:
         costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
         known = [cost for cost in costs if cost is not None]
         return Need(
-            flash=program.weight_bytes + program.nv_bytes + self.flash_offset,
+            flash=program.weight_bytes + program.nv_bytes + LAYER_BYTES * len(found.again) + self.flash_offset,
             ram=program.scratch_bytes + in_ram + self.ram_offset,
             cycles=round(sum(known)) if len(known) == len(costs) else sum(macs_by_value(graph).values()),
         )

@@ -16,6 +16,7 @@ from typing import cast
 
 import numpy as np
 
+from freeml.arranging import LAYER_BYTES
 from freeml.compression.allocate import Need
 from freeml.ir.graph import Graph, Node, Op, Stage, execute, single, verify
 from freeml.ir.rewrite import Editor
@@ -31,9 +32,6 @@ SWEEPS = 10
 SAMPLES, CHUNK = 512, 64
 LOST = 0.02
 """Share of a layer's variance that `factorized` may take from it at once."""
-
-LAYER_BYTES = 288
-"""Flash that the code of one more layer takes, about, which no plan counts (zig, MSP430: LeNet-5 and the watch net)."""
 
 
 def split_dense(graph: Graph, name: str, rank: int) -> Graph:

@@ -7,11 +7,11 @@ fit over several orders, then seeded exchanges of that order until the bound is 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from freeml.ir.graph import QGraph
-from freeml.ops.reshape import QReshape
+from freeml.ir.graph import BaseGraph, Graph, OpT, QGraph, TypeT
+from freeml.ops.reshape import QReshape, Reshape
 from freeml.targets import Board
 
 ALIGNMENT_BYTES = 4
@@ -51,11 +51,22 @@ class MemoryPlan:
 
 def is_view(op: object) -> bool:
     """Operators that cost neither code nor memory."""
-    return isinstance(op, QReshape)
+    return isinstance(op, (QReshape, Reshape))
 
 
 def plan_memory(graph: QGraph, alignment_bytes: int = ALIGNMENT_BYTES) -> MemoryPlan:
     """Place every stored value of the graph, in the graph's order of execution, each at a multiple of the alignment."""
+    return _plan(graph, {name: type_.size_bytes for name, type_ in graph.types.items()}, alignment_bytes)
+
+
+def unfused_bytes(graph: Graph, item_bytes: Callable[[str], int], alignment_bytes: int = ALIGNMENT_BYTES) -> int:
+    """The arena that a float graph would take with the output of every operator stored, in its own order and by the
+    same planning; `item_bytes` gives the bytes of one element of each value. Reshapes take nothing here either."""
+    sizes = {name: type_.size * item_bytes(name) for name, type_ in graph.types.items()}
+    return _plan(graph, sizes, alignment_bytes).arena_bytes
+
+
+def _plan(graph: BaseGraph[OpT, TypeT], sizes: Mapping[str, int], alignment_bytes: int) -> MemoryPlan:
     aliases: dict[str, str] = {}
     first: dict[str, int] = dict.fromkeys(graph.inputs, -1)
     last: dict[str, int] = dict.fromkeys(graph.inputs, -1)
@@ -73,8 +84,7 @@ def plan_memory(graph: QGraph, alignment_bytes: int = ALIGNMENT_BYTES) -> Memory
         last[aliases.get(value, value)] = len(graph.nodes)
     # a view takes no step of its own, but it keeps its owner alive through its readers (handled above)
     unplaced = [
-        Buffer(value=v, size_bytes=_aligned(graph.types[v].size_bytes, alignment_bytes), first=first[v], last=last[v])
-        for v in first
+        Buffer(value=v, size_bytes=aligned(sizes[v], alignment_bytes), first=first[v], last=last[v]) for v in first
     ]
     steps = range(-1, len(graph.nodes) + 1)
     alive = {s: sum(b.size_bytes for b in unplaced if b.first <= s <= b.last) for s in steps}
@@ -96,7 +106,8 @@ def arena_alignment(board: Board) -> int:
     return ALIGNMENT_BYTES if board.activations == "nv" else max(ALIGNMENT_BYTES, board.nv_granule_bytes)
 
 
-def _aligned(size_bytes: int, alignment_bytes: int) -> int:
+def aligned(size_bytes: int, alignment_bytes: int) -> int:
+    """The next multiple of the alignment."""
     return -(-size_bytes // alignment_bytes) * alignment_bytes
 
 

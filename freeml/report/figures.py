@@ -53,11 +53,16 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Arena:
-    """The activations' memory plan: its size, the liveness lower bound, and the layer where the bound is met."""
+    """The activations' memory plan: its size, the liveness lower bound, and the layer where the bound is met.
+
+    `unfused_bytes` is the arena of the net as it came, neither fused nor compressed, with the same widths: the output
+    of every operator stored, in the order of the file.
+    """
 
     bytes: int
     lower_bound_bytes: int
     peak_layer: str
+    unfused_bytes: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

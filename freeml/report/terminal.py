@@ -114,6 +114,7 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
         ("accuracy, integer", percent(accuracy["quantized"]), split),
         *size_rows(report["bytes"], report["limits"]),
         ("arena of the activations", f"{arena['bytes']:,} B", f"at least {arena['lower_bound_bytes']:,} B"),
+        ("  of the net as it came", f"{arena['unfused_bytes']:,} B", f"{_times(arena)}, every operator stored"),
         ("parameters", f"{report['params']:,}", ""),
         ("multiply-accumulates", f"{report['macs']:,}", ""),
     ]
@@ -124,6 +125,10 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     for note in report["notes"]:
         line(f"note: {note}", "yellow")
     line(f"written to {folder}")
+
+
+def _times(arena: Mapping[str, Any]) -> str:
+    return f"{arena['unfused_bytes'] / max(1, arena['bytes']):.1f} times as much"
 
 
 def print_compression(compression: Mapping[str, Any] | None) -> None:

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from freeml.arranging import LAYER_BYTES
 from freeml.compression.allocate import Estimator, Need
 from freeml.compression.channels import find_channels, remove
 from freeml.compression.factors import (
-    LAYER_BYTES,
     factorized,
     project,
     rejoined,
