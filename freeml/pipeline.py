@@ -112,6 +112,11 @@ class Made:
         """Variables and the estimated stack."""
         return self.intermittent.built.measured.bytes.sram
 
+    @property
+    def energy_joules(self) -> float:
+        """What an inference is estimated to take: `inference_uj` of the report."""
+        return 1e-6 * self.intermittent.power.inference_uj
+
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample by the integer net, (n,)."""
         return evaluate.quantized_predictions(self.qgraph, x, threshold)
@@ -159,7 +164,7 @@ def compile_model(
     if output is not None:
         check_output_folder(output)
     if storage is not None and options.budget is None:
-        raise FreemlError("--storage: expected a budget to search for, found none; add --flash or --ram")
+        raise FreemlError("--storage: expected a budget to search for, found none; add --flash, --ram or --energy")
     prepared = prepare(model, options, data, say)
     if options.budget is None or data is None:
         firmware = prepared.made(prepared.graph, say)
@@ -319,6 +324,8 @@ def search(
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=prepared.calibration,
         whole_bytes=whole_bytes(board, budget, options.supply),
+        supply=options.supply,
+        regions=options.regions,
     )
     if budget.method == "sparsecomp":
         if storage is not None or budget.trials is not None:
@@ -345,11 +352,12 @@ def search(
 
 def _check_without_data(budget: Budget, firmware: Made) -> None:
     """Raise FreemlError where a budget takes training to meet: without data there is none."""
-    if budget.misses(firmware.flash_bytes, firmware.ram_bytes):
+    if budget.misses(firmware.flash_bytes, firmware.ram_bytes, firmware.energy_joules):
+        energy = f", energy {1e6 * firmware.energy_joules:,.1f} uJ (estimated)" if budget.energy_joules else ""
         raise FreemlError(
             f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
-            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B; "
-            "give --data, or raise the budget"
+            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B"
+            f"{energy}; give --data, or raise the budget"
         )
 
 
