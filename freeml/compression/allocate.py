@@ -28,8 +28,9 @@ from freeml.work import macs_by_value, work_by_value
 SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
 
-FOLLOWS = 0.5
-"""Share of the multiply-accumulates saved that cycles must be saved of, too, before fewer bits may cost any."""
+FOLLOWS = 0.6
+"""Of what share of multiply-accumulates is removed, the part that must be saved of the cycles, too, before fewer bits may
+cost any: half, and something for what predictions are off by."""
 
 PROBES = 2
 
@@ -220,7 +221,7 @@ def allocate(
 
 
 def follows(need: Need, start: Need) -> bool:
-    """Whether cycles have fallen at least in proportion to half of the multiply-accumulates removed."""
+    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it."""
     return need.cycles <= start.cycles * (1 - FOLLOWS * (1 - need.macs / max(1, start.macs)))
 
 

@@ -17,6 +17,9 @@ from freeml.targets import Board
 ALIKE = 1.05
 """Forms that take so many times the fewest bytes count as alike."""
 
+FEW_BYTES = 16
+"""So do forms that differ by so few bytes: the code that reads one takes several times as many, and time."""
+
 LARGEST_BYTES = 32_767
 """Of a layer that is not stored as it is: what 16-bit differences of pointers reach."""
 
@@ -81,7 +84,7 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
         others += sparse_forms(rows)
     forms = [None, *(form for form in others if form.stored_bytes(rows) <= LARGEST_BYTES)]
     fewest = min(stored_bytes(rows, form) for form in forms)
-    alike = [form for form in forms if stored_bytes(rows, form) <= fewest * ALIKE]
+    alike = [form for form in forms if stored_bytes(rows, form) <= max(fewest * ALIKE, fewest + FEW_BYTES)]
     best = min(alike, key=lambda form: (_work(rows, form, uses), stored_bytes(rows, form)))
     return stage if best is None else replace(stage, op=replace(op, packed=best))
 
