@@ -29,7 +29,7 @@ SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
 
 FOLLOWS = 0.6
-"""Of what share of multiply-accumulates is removed, the part that must be saved of the cycles, too, before fewer bits may
+"""The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
 cost any: half, and something for what predictions are off by."""
 
 PROBES = 2
