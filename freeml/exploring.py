@@ -142,7 +142,7 @@ def _ends(prepared: Prepared, progress: Callable[[str, float], None]) -> tuple[M
     progress("the least net", 0.0)
     graph, options = without_formats(prepared.graph), prepared.options
     least = floor(graph, find_channels(graph), packs=options.weight_bits == 8)
-    budget = Budget(flash_bytes=get_board(options.target).nv_bytes, max_drop_points=ANY_DROP)  # what packs weights
+    budget = Budget(flash_bytes=1, max_drop_points=ANY_DROP)  # every weight in the form that takes the fewest bytes
     return whole, replace(prepared, options=replace(options, budget=budget)).made(least).flash_bytes
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -17,9 +18,10 @@ from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.compression.allocate import Estimator
-from freeml.compression.budget import Budget, drop_interval
+from freeml.compression.budget import Budget, drop_interval, whole_bytes
 from freeml.data import Dataset, load_dataset
-from freeml.errors import CompressionError, FreemlError, MissingPackageError
+from freeml.errors import CompressionError, DoesNotFitError, FreemlError, MissingPackageError
+from freeml.fit import place
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
@@ -31,13 +33,13 @@ from freeml.passes.standard import PASSES
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
-from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
-from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
+from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, formats_not_kept, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
+from freeml.regions.cutting import RegionError
 from freeml.regions.supply import Supply
 from freeml.report import figures
 from freeml.sim.trace import run_reference
@@ -45,7 +47,7 @@ from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.toolchains import find
 from freeml.version import VERSION
-from freeml.work import layer_table, macs_by_value, work_by_value
+from freeml.work import better_plain, layer_table, macs_by_value, work_by_value
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
@@ -104,8 +106,7 @@ class Made:
     @property
     def flash_bytes(self) -> int:
         """Image and persistent data together."""
-        found = self.intermittent.built.measured.bytes
-        return found.flash + found.nv
+        return self.intermittent.built.measured.bytes.flash + self.intermittent.built.measured.bytes.nv
 
     @property
     def ram_bytes(self) -> int:
@@ -251,43 +252,48 @@ def make(
     options: Options,
     say: Progress = lambda _: None,
 ) -> Made:
-    """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured."""
-    board = get_board(options.target)
+    """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured.
+
+    Where it leaves some of a budget's flash, layers whose weights take time to read get it for plain ones.
+    """
+    board, budget = get_board(options.target), options.budget
+    prices = load_cost_model(board.name, find(board, options.toolchain).kind)
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    qgraph = to_channels_last(choice.qgraph)
-    memory = plan_memory(qgraph, arena_alignment(board))
-    whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
-    if whole is not None:
-        qgraph = pack_weights(qgraph, whole, reachable_bytes(board, memory))
-    graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
-    vectors = test_vectors(qgraph, calibration)
+    planned = to_channels_last(choice.qgraph)
+    memory = plan_memory(planned, arena_alignment(board))
+    whole = None if budget is None else whole_bytes(board, budget, options.supply)
+    vectors = test_vectors(planned, calibration)
 
-    def files_of(program: CProgram, with_vectors: bool) -> dict[str, str]:
-        chosen = vectors if with_vectors else []
-        return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+    def built(plain: Collection[str]) -> Made:
+        qgraph = planned if whole is None else pack_weights(planned, whole, reachable_bytes(board, memory), plain)
+        graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
+
+        def files_of(program: CProgram, with_vectors: bool) -> dict[str, str]:
+            chosen = vectors if with_vectors else []
+            return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+
+        intermittent = build_intermittent(
+            lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
+            graph=qgraph, memory=memory, board=board, toolchain=options.toolchain, prices=prices,
+            work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
+        )  # fmt: skip
+        return Made(
+            choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
+            intermittent=intermittent,
+        )  # fmt: skip
 
     say("build")
-    intermittent = build_intermittent(
-        lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
-        graph=qgraph, memory=memory, board=board, toolchain=options.toolchain,
-        prices=load_cost_model(board.name, find(board, options.toolchain).kind),
-        work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
-    )  # fmt: skip
-    return Made(
-        choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
-        intermittent=intermittent,
-    )  # fmt: skip
-
-
-def whole_bytes(board: Board, budget: Budget, supply: Supply) -> int | None:
-    """SRAM for weights that a layer unpacks all at once: half of what there is, and a tenth of what a charge pays
-    for, since every region unpacks them. None where flash is no limit: then weights stay plain."""
-    if budget.flash_bytes is None:
-        return None
-    charge = int(supply.budget_cycles(board) / 10 / UNPACK)
-    return min(board.sram_bytes // 2, (budget.ram_bytes or board.sram_bytes) // 2, charge)
+    firmware = built(())
+    if budget is not None and budget.flash_bytes is not None:
+        program, spare = firmware.intermittent.built.program, budget.flash_bytes - firmware.flash_bytes
+        plain = better_plain(choice.graph, firmware.qgraph, program, prices, spare)
+        with suppress(DoesNotFitError, RegionError):  # then it stays as it is
+            faster = built(plain) if plain else firmware
+            if not budget.missed_by(faster) and faster.energy_joules < firmware.energy_joules:
+                return faster
+    return firmware
 
 
 def search(
@@ -352,12 +358,10 @@ def search(
 
 def _check_without_data(budget: Budget, firmware: Made) -> None:
     """Raise FreemlError where a budget takes training to meet: without data there is none."""
-    if budget.misses(firmware.flash_bytes, firmware.ram_bytes, firmware.energy_joules):
-        energy = f", energy {1e6 * firmware.energy_joules:,.1f} uJ (estimated)" if budget.energy_joules else ""
+    if budget.missed_by(firmware):
         raise FreemlError(
             f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
-            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B"
-            f"{energy}; give --data, or raise the budget"
+            f"no training is offered, and that takes {budget.taken(firmware)}; give --data, or raise the budget"
         )
 
 
@@ -428,13 +432,6 @@ def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPl
     """The same for a graph whose layout is chosen already, as artifacts hold it."""
     memory = plan_memory(planned) if board is None else plan_memory(planned, arena_alignment(board))
     return memory, lower(planned, memory) if board is None else place(planned, memory, board)
-
-
-def place(planned: QGraph, memory: MemoryPlan, board: Board, reserve_bytes: int = CODE_RESERVE_BYTES) -> CProgram:
-    """The program for a board, with weights far where constants, arena and so many bytes of code exceed near memory."""
-    program = lower(planned, memory, board=board)
-    far = far_addresses(planned, board, program.weight_bytes + program.nv_bytes, reserve_bytes=reserve_bytes)
-    return lower(planned, memory, far, board) if far else program
 
 
 def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:

@@ -8,7 +8,7 @@ from freeml.codegen.program import CLayer, CProgram
 from freeml.ir.graph import Graph, QGraph, QOp, Stage
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
-from freeml.ops.storage import form_name
+from freeml.ops.storage import Packed, form_name
 from freeml.plan.cost import CostModel
 from freeml.plan.counting import Events
 from freeml.plan.events import events_by_layer, per_region, per_window
@@ -58,6 +58,26 @@ def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostMode
         )
         for layer, events, without in zip(program.layers, events_by_layer(program.layers), plain, strict=True)
     )
+
+
+def better_plain(
+    graph: Graph, qgraph: QGraph, program: CProgram, costs: CostModel | None, spare_bytes: int
+) -> tuple[str, ...]:
+    """Layers that may have plain weights for so many bytes more, by the value of their first stage: those first whose
+    bytes save most time. Weights that are unpacked once stay packed: read from SRAM they take less energy."""
+    heads = {node.outputs[0]: node.stages[0] for node in qgraph.nodes}
+    slow = []
+    for layer, row in zip(program.layers, layer_table(graph, qgraph, program, costs), strict=True):
+        form = getattr(heads[layer.value].op, "packed", None)
+        once = isinstance(form, Packed) and form.whole
+        if not once and row.stored is not None and (cost := row.stored.cost_added or 0) > 0:
+            slow.append((cost / max(1, row.stored.bytes_saved), row.stored.bytes_saved, heads[layer.value].outputs[0]))
+    found = []
+    for _, size, value in sorted(slow, reverse=True):
+        if size <= spare_bytes:
+            spare_bytes -= size
+            found.append(value)
+    return tuple(found)
 
 
 def _plain(layer: CLayer) -> CLayer:

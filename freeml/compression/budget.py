@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from math import isfinite, sqrt
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
 from freeml.errors import FreemlError
 from freeml.ir.types import Array
-from freeml.regions.supply import PREFIXES
+from freeml.plan.storage import UNPACK
+from freeml.regions.supply import PREFIXES, Supply
+from freeml.targets import Board
 
 Effort = Literal["quick", "normal", "thorough"]
 EFFORTS: tuple[Effort, ...] = ("quick", "normal", "thorough")
@@ -21,11 +23,30 @@ Z95 = 1.959964
 """Standard deviations of a normal distribution that hold 95 % of it."""
 
 SIZE = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(|B|[kK]B?|[kK]iB)\s*\Z")
-
 ENERGY = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?(?:e-?[0-9]+)?)\s*([nuµm]?)J\s*\Z")
+
 
 ROUNDING = 1e-9
 """Share of an energy that is not told apart: 800 uJ are no whole number of joules."""
+
+
+class Sized(Protocol):
+    """What a limit is held against: a firmware, or another form that a net is wanted in."""
+
+    @property
+    def flash_bytes(self) -> int:
+        """Image and persistent data."""
+        ...
+
+    @property
+    def ram_bytes(self) -> int:
+        """Variables and the estimated stack."""
+        ...
+
+    @property
+    def energy_joules(self) -> float:
+        """What an inference is estimated to take; 0 where no board is known."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,9 +110,21 @@ class Budget:
             or self.misses_energy(joules)
         )
 
+    def missed_by(self, firmware: Sized) -> bool:
+        """Whether a firmware exceeds a limit."""
+        return self.misses(firmware.flash_bytes, firmware.ram_bytes, firmware.energy_joules)
+
     def misses_energy(self, joules: float) -> bool:
         """Whether an inference takes more than it may."""
         return self.energy_joules is not None and joules > self.energy_joules * (1 + ROUNDING)
+
+    def taken(self, firmware: Sized) -> str:
+        """What a firmware takes, for messages; energy where that is limited."""
+        flash, ram = self.SIZES
+        words = f"{flash} {firmware.flash_bytes:,} B, {ram} {firmware.ram_bytes:,} B"
+        if self.energy_joules is None:
+            return words
+        return f"{words}, energy {1e6 * firmware.energy_joules:,.1f} uJ (estimated)"
 
     def words(self) -> str:
         """The limits, for messages."""
@@ -148,6 +181,15 @@ def parse_energy(text: str, what: str) -> float:
     if not (isfinite(joules) and joules > 0):
         raise FreemlError(f"{what}: expected an energy above 0 with its unit, as in 5mJ or 800uJ, found {text!r}")
     return joules
+
+
+def whole_bytes(board: Board, budget: Budget, supply: Supply) -> int | None:
+    """SRAM for weights that a layer unpacks all at once: half of what there is, and a tenth of what a charge pays
+    for, since every region unpacks them. None where flash is no limit: then weights stay plain."""
+    if budget.flash_bytes is None:
+        return None
+    charge = int(supply.budget_cycles(board) / 10 / UNPACK)
+    return min(board.sram_bytes // 2, (budget.ram_bytes or board.sram_bytes) // 2, charge)
 
 
 def wilson(right: int, count: int) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor
-from freeml.compression.budget import Budget, drop_interval
+from freeml.compression.budget import Budget, Sized, drop_interval
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import State
 from freeml.compression.coarse import without_formats
@@ -32,23 +32,8 @@ BUILD_EPOCHS = 4
 """About how many epochs of training a build takes, for the time left."""
 
 
-class Built(Protocol):
+class Built(Sized, Protocol):
     """A firmware as it was built, or another form that a net is wanted in."""
-
-    @property
-    def flash_bytes(self) -> int:
-        """Image and persistent data."""
-        ...
-
-    @property
-    def ram_bytes(self) -> int:
-        """Variables and the estimated stack."""
-        ...
-
-    @property
-    def energy_joules(self) -> float:
-        """What an inference is estimated to take; 0 where no board is known."""
-        ...
 
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample, (n,); `threshold` is the decision point of the float net."""
@@ -131,7 +116,7 @@ class _Search(Generic[B]):
         """See `run_trial`."""
         if self.state is None:
             built = self._build_or_none("the net as it is")
-            if built is not None and not self._misses(built) and self._kept(built):
+            if built is not None and not self.budget.missed_by(built) and self._kept(built):
                 return self._result(built)
             self.graph = without_formats(self.graph)
             self._check_floor(built)
@@ -227,15 +212,12 @@ class _Search(Generic[B]):
             built.energy_joules / max(1, need.cycles),
         )
 
-    def _misses(self, built: B) -> bool:
-        return self.budget.misses(built.flash_bytes, built.ram_bytes, built.energy_joules)
-
     def _meet(self, step: str, start: Need) -> B:
         """Build, and remove more while the real bytes exceed the budget."""
         tighter = 0
         for number in range(CORRECTIONS):
             built = self._build_or_none(step)
-            if built is not None and not self._misses(built):
+            if built is not None and not self.budget.missed_by(built):
                 return built
             tighter += 0 if built is not None else max(256, 64 * number)
             last = number + 1 == CORRECTIONS  # what would be removed now would not be built

@@ -157,7 +157,7 @@ class _SparseComp(_Search[B], Generic[B]):
     def run(self) -> Compressed[B]:
         """See `sparsecomp`."""
         built = self._build_or_none("the net as it is")
-        if built is not None and not self._misses(built) and self._kept(built):
+        if built is not None and not self.budget.missed_by(built) and self._kept(built):
             return self._result(built)
         self.graph = without_formats(self.graph)
         self._factorize()
@@ -176,7 +176,7 @@ class _SparseComp(_Search[B], Generic[B]):
                 break
             self._train("sparsecomp: retraining", self.plan.last if number == 0 else self.pace.epochs, self.steps)
             built = self._build_or_none("the sparse net")
-            if built is not None and not self._misses(built):
+            if built is not None and not self.budget.missed_by(built):
                 if not self._kept(built):
                     raise self._failure(built)
                 return self._result(built)

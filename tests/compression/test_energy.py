@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 from test_limits import packed_conv, perceptron, samples
 
+import blobs
 import freeml
 from blobs import arrays
 from compiling import compiled, flash
@@ -20,11 +21,15 @@ from freeml.codegen.lower import lower
 from freeml.compression.allocate import Estimator, Need, allocate, fewer_bits, follows
 from freeml.compression.budget import Budget
 from freeml.compression.channels import find_channels
+from freeml.compression.coarse import coarsen, weight_axes
 from freeml.compression.floats import ModuleBudget
 from freeml.compression.front import advice, front_table, relaxed
 from freeml.errors import CompressionError, FreemlError
+from freeml.ops.conv import QConv
+from freeml.ops.dense import QDense
+from freeml.ops.storage import Packed
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import Options, compile_model
+from freeml.pipeline import Made, Options, compile_model, prepare
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory
@@ -284,3 +289,30 @@ def test_the_table_says_what_a_form_saves_and_costs(capsys: pytest.CaptureFixtur
     terminal.print_stored([{**layers[0], "stored": {**stored, "cost_added": 23_456}}], "cycles")
     printed = capsys.readouterr().out
     assert all(text in printed for text in ("slower than with plain weights", "delta", "864 B", "23,456"))
+
+
+def test_flash_that_is_left_buys_time(tmp_path: Path) -> None:
+    """Under a tight budget a net of 4 bits is packed; where some is left, as many layers whose rows are unpacked before
+    each use are plain as it pays for."""
+    path, data = blobs.save_model(tmp_path / "net.onnx"), arrays()
+    prepared = prepare(path, Options(budget=Budget(flash_bytes=1)), data)
+    graph = prepared.graph
+    for name in weight_axes(graph):
+        graph = coarsen(graph, name, 4)
+    tight = prepared.made(graph)
+    built = {
+        spare: replace(prepared, options=Options(budget=Budget(flash_bytes=tight.flash_bytes + spare))).made(graph)
+        for spare in (0, 80, 100_000)
+    }
+    names = {spare: [form is not None for form in forms(made)] for spare, made in built.items()}
+    assert forms(built[0]) == forms(tight) == [Packed(bits=4, whole=whole) for whole in (True, False, False)]
+    assert names == {0: [True] * 3, 80: [True, True, False], 100_000: [True, False, False]}
+    assert built[100_000].energy_joules < built[80].energy_joules < tight.energy_joules
+    for spare, made in built.items():
+        assert made.flash_bytes <= tight.flash_bytes + spare
+        x = data["x_val"][:20]
+        np.testing.assert_array_equal(made.predictions(x, None), tight.predictions(x, None))
+
+
+def forms(made: Made) -> list[object]:
+    return [stage.op.packed for stage in made.qgraph.stages() if isinstance(stage.op, (QConv, QDense))]
