@@ -183,6 +183,7 @@ def allocate(
     energy: float = inf,
     ram_weight: float = 1.0,
     start: Need | None = None,
+    done: float = 1.0,
 ) -> Cuts:
     """What to give up until the net is estimated to take at most so many bytes, and an inference so many joules; as far
     as it goes where it cannot.
@@ -193,7 +194,7 @@ def allocate(
     of the same share of the flash.
 
     Unpacking takes time. Bits that would leave the net slower than `follows` allows, measured by what it took at the
-    `start`, go only where no channel can.
+    `start` of a search of which a share `done` is over, go only where no channel can.
     """
     cuts = Cuts()
     now = estimator.need(graph)
@@ -212,7 +213,7 @@ def allocate(
             worse = worse or need.joules > max(energy, now.joules)
             if then.bits != cuts.bits and (benefit <= 0 or worse):  # rows to unpack take RAM, and time
                 continue
-            slow = then.bits != cuts.bits and start is not None and not follows(need, start)
+            slow = then.bits != cuts.bits and start is not None and not follows(need, start, done)
             ratio = cost / benefit if benefit > 0 else inf
             options.append((slow, ratio, cost / (cheaper + 1e-9), index, then, need))
         if not options:
@@ -220,9 +221,10 @@ def allocate(
         *_, cuts, now = min(options, key=lambda option: option[:4])
 
 
-def follows(need: Need, start: Need) -> bool:
-    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it."""
-    return need.cycles <= start.cycles * (1 - FOLLOWS * (1 - need.macs / max(1, start.macs)))
+def follows(need: Need, start: Need, done: float = 1.0) -> bool:
+    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it at the end of a
+    search. Earlier, by as much less as there is to come: channels that go later take time with them."""
+    return need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
 
 
 def _steps(

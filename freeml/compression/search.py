@@ -130,7 +130,7 @@ class _Search(Generic[B]):
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
             energy = _toward(start.joules, self.energy_limit, 0, share)
-            if self._shrink(step, start, flash, ram, energy):
+            if self._shrink(step, start, flash, ram, energy, share):
                 self._train(step, self.epochs, number)
                 self._record(None)
             self._keep(number, start)
@@ -164,7 +164,7 @@ class _Search(Generic[B]):
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _shrink(self, step: str, start: Need, flash: float, ram: float, energy: float) -> bool:
+    def _shrink(self, step: str, start: Need, flash: float, ram: float, energy: float, done: float = 1.0) -> bool:
         """Remove what brings the estimate to so many bytes and joules; False when nothing has to go, or nothing can."""
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
@@ -173,7 +173,7 @@ class _Search(Generic[B]):
         coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
         cuts = allocate(
             self.graph, channels, scores, coarse, self.estimator,
-            start=start, flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight,
+            flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start, done=done,
         )  # fmt: skip
         self.graph = cuts.apply(self.graph, channels)
         return bool(cuts)

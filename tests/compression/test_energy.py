@@ -247,6 +247,9 @@ def test_follows() -> None:
     assert follows(replace(start, cycles=700, macs=50), start)
     assert not follows(replace(start, cycles=701, macs=50), start)
     assert not follows(replace(start, cycles=1001), start)
+    assert not follows(replace(start, cycles=1001), start, done=0.0)
+    assert follows(replace(start, cycles=850, macs=50), start, done=0.5)
+    assert not follows(replace(start, cycles=851, macs=50), start, done=0.5)
 
 
 def test_cycles_count_commits_and_what_regions_unpack() -> None:
