@@ -227,6 +227,20 @@ def follows(need: Need, start: Need, done: float = 1.0) -> bool:
     return need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
 
 
+def refined(graph: Graph, spare_bytes: float) -> Graph:
+    """The graph with more bits for weights that had to give up bits, as far as so many bytes of flash go: those layers
+    first that take most. What fewer bits save comes in large pieces, so that it may be more than was lacking."""
+    for name, bits in sorted(coarse_bits(graph).items(), key=lambda item: -graph.constants[item[0]].size):
+        size = graph.constants[name].size
+        if (whole := size * (8 - bits) / 8) <= spare_bytes:
+            spare_bytes -= whole
+            graph = replace(graph, brought={n: b for n, b in graph.brought.items() if n != name})
+        elif bits == 2 and size / 4 <= spare_bytes:
+            spare_bytes -= size / 4
+            graph = coarsen(graph, name, 4)
+    return graph
+
+
 def _steps(
     channels: Channels,
     scores: Mapping[int, float],

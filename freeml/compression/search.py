@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor
+from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor, refined
 from freeml.compression.budget import Budget, Sized, drop_interval
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import State
@@ -130,7 +130,10 @@ class _Search(Generic[B]):
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
             energy = _toward(start.joules, self.energy_limit, 0, share)
-            if self._shrink(step, start, flash, ram, energy, share):
+            changed = self._shrink(step, start, flash, ram, energy, share)
+            if number == self.recipe.rounds and self._refine():
+                changed = True
+            if changed:
                 self._train(step, self.epochs, number)
                 self._record(None)
             self._keep(number, start)
@@ -177,6 +180,14 @@ class _Search(Generic[B]):
         )  # fmt: skip
         self.graph = cuts.apply(self.graph, channels)
         return bool(cuts)
+
+    def _refine(self) -> bool:
+        """Give back bits where flash is left that nothing else can use; whether there was any."""
+        if self.budget.flash_bytes is None or self.budget.energy_joules is not None:  # bits may save energy or cost it
+            return False
+        before = self.graph
+        self.graph = refined(before, self.flash_limit - self.estimator.need(before).flash)
+        return self.graph is not before
 
     def _train(self, step: str, epochs: int, number: int) -> None:
         start = self.done

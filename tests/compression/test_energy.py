@@ -18,10 +18,10 @@ from compiling import compiled, flash
 from freeml.artifact import Artifact
 from freeml.cli import main
 from freeml.codegen.lower import lower
-from freeml.compression.allocate import Estimator, Need, allocate, fewer_bits, follows
+from freeml.compression.allocate import Estimator, Need, allocate, fewer_bits, follows, refined
 from freeml.compression.budget import Budget
 from freeml.compression.channels import find_channels
-from freeml.compression.coarse import coarsen, weight_axes
+from freeml.compression.coarse import coarse_bits, coarsen, weight_axes
 from freeml.compression.floats import ModuleBudget
 from freeml.compression.front import advice, front_table, relaxed
 from freeml.errors import CompressionError, FreemlError
@@ -250,6 +250,24 @@ def test_follows() -> None:
     assert not follows(replace(start, cycles=1001), start, done=0.0)
     assert follows(replace(start, cycles=850, macs=50), start, done=0.5)
     assert not follows(replace(start, cycles=851, macs=50), start, done=0.5)
+
+
+def test_bits_that_saved_too_much_are_given_back() -> None:
+    """The largest layer that fits first, from 2 bits to 4 where 8 are too many, and never more than there is."""
+    graph = perceptron(40, 30, 20, 10)  # 1200, 600 and 200 weights
+    first, second, third = weight_axes(graph)
+    for name, bits in ((first, 4), (second, 2), (third, 4)):
+        graph = coarsen(graph, name, bits)
+    assert refined(graph, 99) is graph
+    found = {spare: coarse_bits(refined(graph, spare)) for spare in (100, 200, 300, 450, 600, 1150)}
+    assert found[100] == {first: 4, second: 2}
+    assert found[200] == {first: 4, second: 4, third: 4}
+    assert found[300] == {first: 4, second: 4}
+    assert found[450] == {first: 4, third: 4}
+    assert found[600] == {second: 2, third: 4}
+    assert found[1150] == {}
+    for spare, bits in found.items():
+        assert sum(graph.constants[n].size * (bits.get(n, 8) - b) / 8 for n, b in coarse_bits(graph).items()) <= spare
 
 
 def test_cycles_count_commits_and_what_regions_unpack() -> None:
