@@ -45,6 +45,7 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     seed: int = 0,
     flash: int | str | None = None,
     ram: int | str | None = None,
+    energy: float | str | None = None,
     max_drop: float | None = None,
     effort: Effort | None = None,
     method: Method | None = None,
@@ -56,11 +57,12 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     """Compile an ONNX file for a board; write the firmware folder `out` when given.
 
     With `flash` or `ram` (bytes, or text as in "32KB") the net is compressed until the firmware takes at most so much,
-    as long as that costs no more than `max_drop` points of accuracy on validation data (1 when not given). `effort` is
-    "quick", "normal" or "thorough", `method` "joint" or "sparsecomp", `trials` how many recipes are tried at most,
-    `storage` the URL of a database in which processes share the search. `on_round` is called with every net that the
-    search looks at (a CompressionRound of freeml.report.figures: flash, ram, cycles, validation, built), `progress` of
-    what is under way and the share (0..1) that is done.
+    with `energy` (joules, or text as in "5mJ") until an inference is estimated to take at most so much, as long as that
+    costs no more than `max_drop` points of accuracy on validation data (1 when not given). `effort` is "quick",
+    "normal" or "thorough", `method` "joint" or "sparsecomp", `trials` how many recipes are tried at most, `storage` the
+    URL of a database in which processes share the search. `on_round` is called with every net that the search looks at
+    (a CompressionRound of freeml.report.figures: flash, ram, cycles, energy_uj, validation, built), `progress` of what
+    is under way and the share (0..1) that is done.
 
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the
@@ -69,7 +71,7 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     from freeml.compression.budget import parse_budget
     from freeml.pipeline import Options, compile_model
 
-    budget = parse_budget(_text(flash), _text(ram), max_drop, effort, method, trials)
+    budget = parse_budget(_text(flash), _text(ram), max_drop, effort, method, trials, _joules(energy))
     options = Options(
         target=target,
         precision=precision,
@@ -132,6 +134,10 @@ def compress(
         out=None if out is None else Path(out), storage=storage, on_round=on_round or (lambda _: None),
         progress=progress or (lambda *_: None),
     )  # fmt: skip
+
+
+def _joules(energy: float | str | None) -> str | None:
+    return energy if energy is None or isinstance(energy, str) else f"{energy}J"
 
 
 def _text(size: int | str | None) -> str | None:

@@ -35,10 +35,10 @@ ANY_DROP = 100.0
 class Point:
     """A firmware of the front. Bytes are the image's: flash with persistent data, RAM with the estimated stack.
 
-    `cycles` of an inference are predicted, in the cost model's unit, `energy_uj` estimated from them, None where no
-    prices are known. Accuracies are shares (0..1) of right answers of the integer net: on validation data, with the
-    95 % interval, and on the test part, which was read when all points were chosen. `dominated_by` names a point that
-    is no larger, slower or less accurate, and better in one of these.
+    `cycles` of an inference are predicted, in the cost model's unit, None where no prices are known; `energy_uj` what
+    the report estimates (`Power.inference_uj`). Accuracies are shares (0..1) of right answers of the integer net: on
+    validation data, with the 95 % interval, and on the test part, which was read when all points were chosen.
+    `dominated_by` names a point that is no larger, slower or less accurate, and better in one of these.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Point:
     ram: int
     weights: int
     cycles: int | None
-    energy_uj: float | None
+    energy_uj: float
     validation: float
     validation_interval: tuple[float, float]
     test: float
@@ -142,7 +142,7 @@ def _ends(prepared: Prepared, progress: Callable[[str, float], None]) -> tuple[M
     progress("the least net", 0.0)
     graph, options = without_formats(prepared.graph), prepared.options
     least = floor(graph, find_channels(graph), packs=options.weight_bits == 8)
-    budget = Budget(flash_bytes=get_board(options.target).nv_bytes, max_drop_points=ANY_DROP)  # what packs weights
+    budget = Budget(flash_bytes=1, max_drop_points=ANY_DROP)  # every weight in the form that takes the fewest bytes
     return whole, replace(prepared, options=replace(options, budget=budget)).made(least).flash_bytes
 
 
@@ -157,7 +157,7 @@ def _judged(
     assert prepared.dataset is not None
     if not firmwares:
         raise CompressionError("\n".join(("no firmware was found for any budget; begin with a smaller net", *notes)))
-    part, energy = prepared.dataset.val, get_board(prepared.options.target).energy
+    part = prepared.dataset.val
     threshold = evaluate.decision_point(prepared.graph)
     points: list[Point] = []
     artifacts: dict[str, Artifact] = {}
@@ -168,13 +168,12 @@ def _judged(
         right = int((evaluate.quantized_predictions(made.qgraph, part.x, threshold) == part.y).sum())
         costs = [layer["predicted_cost"] for layer in figures["layers"]]
         cycles = None if None in costs else sum(costs)
-        per_unit = (energy.cycles_per_instruction or 1.0) * energy.nj_per_cycle_planned
         name = f"point-{number:02}"
         artifacts[name] = artifact
         points.append(
             Point(
                 name=name, flash=made.flash_bytes, ram=made.ram_bytes, weights=figures["bytes"]["weights"],
-                cycles=cycles, energy_uj=None if cycles is None else round(cycles * per_unit / 1000, 1),
+                cycles=cycles, energy_uj=figures["power"]["inference_uj"],
                 validation=right / len(part), validation_interval=wilson(right, len(part)),
                 test=figures["accuracy"]["quantized"],
             )

@@ -10,10 +10,13 @@ from pathlib import Path
 
 from freeml.artifact import write_files
 from freeml.codegen.emit import firmware_files
+from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.errors import DoesNotFitError, ToolchainError
+from freeml.ir.graph import QGraph
 from freeml.ir.types import element_count
-from freeml.plan.placement import CODE_RESERVE_BYTES
+from freeml.plan.memory import MemoryPlan
+from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
 from freeml.report.figures import Bytes, Limits
 from freeml.targets import Board, Compiler
 from freeml.toolchains import OPTIMISE, BuildResult, build, find
@@ -47,6 +50,13 @@ class Fitted:
     elf: bytes
     measured: Measured
     with_vectors: bool
+
+
+def place(planned: QGraph, memory: MemoryPlan, board: Board, reserve_bytes: int = CODE_RESERVE_BYTES) -> CProgram:
+    """The program for a board, with weights far where constants, arena and so many bytes of code exceed near memory."""
+    program = lower(planned, memory, board=board)
+    far = far_addresses(planned, board, program.weight_bytes + program.nv_bytes, reserve_bytes=reserve_bytes)
+    return lower(planned, memory, far, board) if far else program
 
 
 def estimated_excess(program: CProgram, board: Board) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from math import ceil, floor, inf, log10
@@ -122,6 +123,24 @@ def build_intermittent(
         ),
         supply, board,
     )  # fmt: skip
+
+
+def predicted_cycles(
+    program: CProgram,
+    *,
+    board: Board,
+    prices: CostModel | None,
+    work: Mapping[str, float],
+    supply: Supply,
+    granularity: Granularity,
+) -> float:
+    """Cycles of an inference, commits included, as `build_intermittent` first cuts the program; in one piece where no
+    budget cuts it enough."""
+    costs = _Costs({}, board.boot_cycles, board.commit_cycles)
+    works, choose = _choice(program, costs, prices, work, board, supply, granularity)
+    with suppress(RegionError):  # the build says so
+        program = cut(program, works, choose)
+    return sum(region_costs(program, works)) + program.regions * costs.commit
 
 
 def _choice(
@@ -301,6 +320,8 @@ def _report(
         largest_region_cycles=round(largest.cycles),
         largest_region_uj=round(largest.energy_nj / 1e3, 3),
         regions=program.regions + 1,
+        inference_cycles=round(sum(region.cycles for region in found.regions)),
+        inference_uj=round(sum(region.energy_nj for region in found.regions) / 1e3, 3),
         boots_per_inference=None if count == inf else round(count),
         min_capacitor_uf=round(minimum, 4),
         measured=measured,

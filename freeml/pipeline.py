@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -19,10 +20,11 @@ from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.compression.allocate import Estimator
-from freeml.compression.budget import Budget
+from freeml.compression.budget import Budget, whole_bytes
 from freeml.data import Dataset, load_dataset
 from freeml.describing import arena_figures, compression_figures, notes, quantization_figures, twice_notes
 from freeml.errors import CompressionError, DoesNotFitError, FreemlError, MissingPackageError
+from freeml.fit import place
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
 from freeml.intermittent import GRANULARITIES, Granularity, Intermittent, build_intermittent
@@ -32,17 +34,17 @@ from freeml.ir.types import Array, IntArray
 from freeml.passes.driver import run_passes
 from freeml.passes.standard import PASSES
 from freeml.plan.again import Arranged
-from freeml.plan.cost import load_cost_model
+from freeml.plan.cost import CostModel, load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.order import arranged
-from freeml.plan.placement import CODE_RESERVE_BYTES, far_addresses
-from freeml.plan.storage import UNPACK, pack_weights, reachable_bytes
+from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
 from freeml.quant.quantize import Precision, quantize_input
 from freeml.quant.ranges import RangeMethod
 from freeml.quant.synthetic import synthetic_inputs
+from freeml.regions.cutting import RegionError
 from freeml.regions.supply import Supply
 from freeml.report import figures
 from freeml.sim.trace import run_reference
@@ -50,7 +52,7 @@ from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.toolchains import find
 from freeml.version import VERSION
-from freeml.work import layer_table, macs_by_value, work_by_value
+from freeml.work import better_plain, layer_table, macs_by_value, work_by_value
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
@@ -111,13 +113,17 @@ class Made:
     @property
     def flash_bytes(self) -> int:
         """Image and persistent data together."""
-        found = self.intermittent.built.measured.bytes
-        return found.flash + found.nv
+        return self.intermittent.built.measured.bytes.flash + self.intermittent.built.measured.bytes.nv
 
     @property
     def ram_bytes(self) -> int:
         """Variables and the estimated stack."""
         return self.intermittent.built.measured.bytes.sram
+
+    @property
+    def energy_joules(self) -> float:
+        """What an inference is estimated to take: `inference_uj` of the report."""
+        return 1e-6 * self.intermittent.power.inference_uj
 
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample by the integer net, (n,)."""
@@ -166,7 +172,7 @@ def compile_model(
     if output is not None:
         check_output_folder(output)
     if storage is not None and options.budget is None:
-        raise FreemlError("--storage: expected a budget to search for, found none; add --flash or --ram")
+        raise FreemlError("--storage: expected a budget to search for, found none; add --flash, --ram or --energy")
     prepared = prepare(model, options, data, say)
     if options.budget is None or data is None:
         firmware = prepared.made(prepared.graph, say)
@@ -256,25 +262,28 @@ def make(
     say: Progress = lambda _: None,
     again: Again = "needed",
 ) -> Made:
-    """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured."""
+    """The firmware of a float graph after the passes: quantized, planned, cut into regions, built, measured.
+
+    Where it leaves some of a budget's flash, layers whose weights take time to read get it for plain ones.
+    """
     board, budget = get_board(options.target), options.budget
+    prices = load_cost_model(board.name, find(board, options.toolchain).kind)
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     say("plan")
-    plain = arrange(choice.qgraph, board)
+    once = arrange(choice.qgraph, board)
 
     def build(found: Arranged) -> Made:
-        return _build(graph, model, calibration, options, choice, precision, found, say)
+        return _build(graph, model, calibration, options, choice, precision, found, prices, say)
 
     def twice() -> Arranged:
-        prices = load_cost_model(board.name, find(board, options.toolchain).kind)
-        return arrange_again(plain, board, prices, flash_is_short=budget is not None and budget.flash_bytes is not None)
+        return arrange_again(once, board, prices, flash_is_short=budget is not None and budget.flash_bytes is not None)
 
-    def enough(firmware: Made) -> bool:
+    def enough(firmware: Made) -> bool:  # of memory: what runs twice takes more energy, not less
         ram_bytes = firmware.ram_bytes if board.activations == "sram" else 0  # else the arena is no part of it
-        return budget is None or not budget.misses(firmware.flash_bytes, ram_bytes)
+        return budget is None or not budget.misses(firmware.flash_bytes, ram_bytes, 0.0)
 
-    return build_arranged(plain, twice, build, enough, again)
+    return build_arranged(once, twice, build, enough, again)
 
 
 def _build(
@@ -285,39 +294,43 @@ def _build(
     choice: Choice,
     precision: Precision,
     found: Arranged,
+    prices: CostModel | None,
     say: Progress,
 ) -> Made:
-    board, qgraph, memory = get_board(options.target), found.graph, found.memory
-    whole = None if options.budget is None else whole_bytes(board, options.budget, options.supply)
-    if whole is not None:
-        qgraph = pack_weights(qgraph, whole, reachable_bytes(board, memory))
-    graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
-    vectors = test_vectors(qgraph, calibration)
+    board, budget, memory = get_board(options.target), options.budget, found.memory
+    whole = None if budget is None else whole_bytes(board, budget, options.supply)
+    vectors = test_vectors(found.graph, calibration)
 
-    def files_of(program: CProgram, with_vectors: bool) -> dict[str, str]:
-        chosen = vectors if with_vectors else []
-        return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+    def built(plain: Collection[str]) -> Made:
+        qgraph, near = found.graph, reachable_bytes(board, memory)
+        if whole is not None:
+            qgraph = pack_weights(qgraph, whole, near, plain)
+        graph_sha256 = hashlib.sha256(to_json(qgraph).encode("utf-8")).hexdigest()
+
+        def files_of(program: CProgram, with_vectors: bool) -> dict[str, str]:
+            chosen = vectors if with_vectors else []
+            return emit(program, stamp=stamp(model, options), vectors=chosen, graph_sha256=graph_sha256)
+
+        intermittent = build_intermittent(
+            lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
+            graph=qgraph, memory=memory, board=board, toolchain=options.toolchain, prices=prices,
+            work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
+        )  # fmt: skip
+        return Made(
+            choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
+            intermittent=intermittent, again=found.again,
+        )  # fmt: skip
 
     say("build")
-    intermittent = build_intermittent(
-        lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
-        graph=qgraph, memory=memory, board=board, toolchain=options.toolchain,
-        prices=load_cost_model(board.name, find(board, options.toolchain).kind),
-        work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
-    )  # fmt: skip
-    return Made(
-        choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
-        intermittent=intermittent, again=found.again,
-    )  # fmt: skip
-
-
-def whole_bytes(board: Board, budget: Budget, supply: Supply) -> int | None:
-    """SRAM for weights that a layer unpacks all at once: half of what there is, and a tenth of what a charge pays
-    for, since every region unpacks them. None where flash is no limit: then weights stay plain."""
-    if budget.flash_bytes is None:
-        return None
-    charge = int(supply.budget_cycles(board) / 10 / UNPACK)
-    return min(board.sram_bytes // 2, (budget.ram_bytes or board.sram_bytes) // 2, charge)
+    firmware = built(())
+    if budget is not None and budget.flash_bytes is not None:
+        program, spare = firmware.intermittent.built.program, budget.flash_bytes - firmware.flash_bytes
+        plain = better_plain(choice.graph, firmware.qgraph, program, prices, spare)
+        with suppress(DoesNotFitError, RegionError):  # then it stays as it is
+            faster = built(plain) if plain else firmware
+            if not budget.missed_by(faster) and faster.energy_joules < firmware.energy_joules:
+                return faster
+    return firmware
 
 
 def search(
@@ -357,6 +370,8 @@ def search(
         whole_bytes=whole_bytes(board, budget, options.supply),
         again=again == "wherever",
         flash_is_short=budget.flash_bytes is not None,
+        supply=options.supply,
+        regions=options.regions,
     )
     attempt = partial(prepared.made, again=again)
     if budget.method == "sparsecomp":
@@ -390,16 +405,15 @@ def _once_if_it_fits(found: Compressed[Made], prepared: Prepared, budget: Budget
         once = prepared.made(found.graph, again="never")
     except DoesNotFitError:
         return found
-    return found if budget.misses(once.flash_bytes, once.ram_bytes) else replace(found, built=once)
+    return found if budget.missed_by(once) else replace(found, built=once)
 
 
 def _check_without_data(budget: Budget, firmware: Made) -> None:
     """Raise FreemlError where a budget takes training to meet: without data there is none."""
-    if budget.misses(firmware.flash_bytes, firmware.ram_bytes):
+    if budget.missed_by(firmware):
         raise FreemlError(
             f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
-            f"no training is offered, and that takes flash {firmware.flash_bytes:,} B, RAM {firmware.ram_bytes:,} B; "
-            "give --data, or raise the budget"
+            f"no training is offered, and that takes {budget.taken(firmware)}; give --data, or raise the budget"
         )
 
 
@@ -447,13 +461,6 @@ def lower_planned(planned: QGraph, board: Board | None = None) -> tuple[MemoryPl
     """The same for a graph whose layout and order are chosen already, as artifacts hold it."""
     memory = plan_memory(planned) if board is None else plan_memory(planned, arena_alignment(board))
     return memory, lower(planned, memory) if board is None else place(planned, memory, board)
-
-
-def place(planned: QGraph, memory: MemoryPlan, board: Board, reserve_bytes: int = CODE_RESERVE_BYTES) -> CProgram:
-    """The program for a board, with weights far where constants, arena and so many bytes of code exceed near memory."""
-    program = lower(planned, memory, board=board)
-    far = far_addresses(planned, board, program.weight_bytes + program.nv_bytes, reserve_bytes=reserve_bytes)
-    return lower(planned, memory, far, board) if far else program
 
 
 def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[int, IntArray], dict[int, IntArray]]]:

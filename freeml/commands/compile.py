@@ -40,6 +40,7 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 )
 @click.option("--flash", metavar="SIZE", help="Compress until the firmware takes at most so much flash, as in 32KB.")
 @click.option("--ram", metavar="SIZE", help="Compress until variables and stack take at most so much RAM, as in 4KB.")
+@click.option("--energy", metavar="E", help="Compress until an inference takes at most so much (estimate), as in 5mJ.")
 @click.option("--max-drop", type=float, metavar="POINTS", help="Accuracy that a budget may cost.  [default: 1.0]")
 @click.option("--effort", type=click.Choice(EFFORTS), help="How long to search for a budget.  [default: quick]")
 @click.option(
@@ -52,8 +53,9 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 def compile_command(
     model: Path, target: str, data: Path | None, out: Path | None, precision: Any, weights: Any, ranges: Any,  # noqa: ANN401
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
-    budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, max_drop: float | None,  # noqa: ANN401
-    effort: Any, method: Any, trials: int | None, storage: str | None, seed: int, as_json: bool,  # noqa: ANN401
+    budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, energy: str | None,  # noqa: ANN401
+    max_drop: float | None, effort: Any, method: Any, trials: int | None, storage: str | None,  # noqa: ANN401
+    seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -64,9 +66,9 @@ def compile_command(
     The firmware survives power failures: between two commits it never does more than what a charge of the capacitor
     pays for, and goes on from the last commit when the power returns.
 
-    With --flash or --ram the net is made smaller until it fits: channels are removed and what is left is retrained on
-    the data, as long as that costs no more than --max-drop points of accuracy on the validation part. A search that was
-    interrupted is kept in DIR.search, and the same command goes on from there.
+    With --flash, --ram or --energy the net is made smaller until it fits: channels are removed and what is left is
+    retrained on the data, as long as that costs no more than --max-drop points of accuracy on the validation part. A
+    search that was interrupted is kept in DIR.search, and the same command goes on from there.
 
     \b
     Example:
@@ -83,7 +85,7 @@ def compile_command(
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
         supply=supply, regions=regions, seed=seed,
-        budget=parse_budget(flash, ram, max_drop, effort, method, trials),
+        budget=parse_budget(flash, ram, max_drop, effort, method, trials, energy),
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:

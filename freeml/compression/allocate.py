@@ -4,38 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import inf
 from typing import Protocol
 
 from freeml.arranging import LAYER_BYTES, arrange, arrange_again
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
 from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes
+from freeml.intermittent import Granularity, predicted_cycles
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.ops.storage import PackedBits
 from freeml.passes.fuse import fusion_groups
 from freeml.plan.cost import CostModel
-from freeml.plan.events import events_by_layer
 from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
+from freeml.regions.supply import Supply
 from freeml.targets import Board
-from freeml.work import macs_by_value
+from freeml.work import macs_by_value, work_by_value
 
 SHARE_AT_ONCE = 0.08
 """Share of a family's units that are removed in one step."""
+
+FOLLOWS = 0.6
+"""The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
+cost any: half, and something for what predictions are off by."""
 
 PROBES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Need:
-    """What a net takes: bytes of flash (image and persistent data), bytes of RAM, cost of an inference in cycles (as
-    the cost model says, else multiply-accumulates)."""
+    """What a net takes: bytes of flash (image and persistent data), bytes of RAM, and of an inference the cycles,
+    multiply-accumulates and joules. Without a board cycles are multiply-accumulates, and joules 0."""
 
     flash: int
     ram: int
     cycles: int
+    macs: int = 0
+    joules: float = 0.0
 
 
 class Estimates(Protocol):
@@ -52,6 +60,11 @@ class Estimates(Protocol):
         ...
 
     @property
+    def joules_per_cycle(self) -> float:
+        """What a cycle takes, accesses to memory included; 0 before the first build."""
+        ...
+
+    @property
     def limits(self) -> tuple[int, int]:
         """Bytes of flash and of RAM that there are, whatever a budget says."""
         ...
@@ -61,7 +74,7 @@ class Estimates(Protocol):
         """Whether weights of fewer bits take fewer bytes."""
         ...
 
-    def shifted(self, flash_offset: int, ram_offset: int) -> Estimates:
+    def shifted(self, flash_offset: int, ram_offset: int, joules_per_cycle: float) -> Estimates:
         """The same with other offsets."""
         ...
 
@@ -77,7 +90,8 @@ class Estimates(Protocol):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
     """Plans a net as a compile does and counts: weights, persistent data and scratch to the byte; of code and stack,
-    which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds.
+    which hardly change with the number of channels, only `flash_offset` and `ram_offset`, learned from real builds, as
+    `joules_per_cycle` is. Cycles are those of the net as `supply` and `regions` have it cut, commits included.
     `whole_bytes` are those of `pack_weights`; None where weights stay plain. With `again` layers may run twice, as
     `arrange_again` has it."""
 
@@ -90,6 +104,9 @@ class Estimator:
     flash_is_short: bool = True
     flash_offset: int = 0
     ram_offset: int = 0
+    joules_per_cycle: float = 0.0
+    supply: Supply = field(default_factory=Supply)
+    regions: Granularity = "budget"
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -101,9 +118,9 @@ class Estimator:
         """Where they are int8 before, and packed."""
         return self.precision.weight_bits == 8 and self.whole_bytes is not None
 
-    def shifted(self, flash_offset: int, ram_offset: int) -> Estimator:
+    def shifted(self, flash_offset: int, ram_offset: int, joules_per_cycle: float) -> Estimator:
         """The same with other offsets."""
-        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset)
+        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset, joules_per_cycle=joules_per_cycle)
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
@@ -118,12 +135,16 @@ class Estimator:
             planned = pack_weights(planned, self.whole_bytes, reachable_bytes(self.board, memory))
         program = lower(planned, memory, board=self.board)
         in_ram = 0 if self.board.activations == "nv" else program.arena_bytes
-        costs = [self.prices.predict(e) if self.prices else None for e in events_by_layer(program.layers)]
-        known = [cost for cost in costs if cost is not None]
+        cycles = predicted_cycles(
+            program, board=self.board, prices=self.prices, work=work_by_value(graph, planned), supply=self.supply,
+            granularity=self.regions,
+        )  # fmt: skip
         return Need(
             flash=program.weight_bytes + program.nv_bytes + LAYER_BYTES * len(found.again) + self.flash_offset,
             ram=program.scratch_bytes + in_ram + self.ram_offset,
-            cycles=round(sum(known)) if len(known) == len(costs) else sum(macs_by_value(graph).values()),
+            cycles=round(cycles),
+            macs=sum(macs_by_value(graph).values()),
+            joules=cycles * self.joules_per_cycle,
         )
 
     def rounding(self, graph: Graph) -> Rounding:
@@ -174,37 +195,65 @@ def allocate(
     *,
     flash: float,
     ram: float,
+    energy: float = inf,
     ram_weight: float = 1.0,
+    start: Need | None = None,
+    done: float = 1.0,
 ) -> Cuts:
-    """What to give up until the net is estimated to take at most so many bytes; as far as it goes where it cannot.
+    """What to give up until the net is estimated to take at most so many bytes, and an inference so many joules; as far
+    as it goes where it cannot.
 
     In each step some units of one family go, or bits of one layer's weights (`coarse` has what that costs): that whose
     score, for what it saves of what is lacking, is least. Bytes that only fall when several families shrink together
     (two layers that share the peak) are approached by cycles. A share of the RAM that is lacking counts as `ram_weight`
     of the same share of the flash.
+
+    Unpacking takes time. Bits that would leave the net slower than `follows` allows, measured by what it took at the
+    `start` of a search of which a share `done` is over, go only where no channel can.
     """
     cuts = Cuts()
     now = estimator.need(graph)
-    weights = {"flash": 1.0, "ram": ram_weight}
+    weights = {"flash": 1.0, "ram": ram_weight, "energy": 1.0}
     while True:
-        lacking = {"flash": now.flash - flash, "ram": now.ram - ram}
+        lacking = {"flash": now.flash - flash, "ram": now.ram - ram, "energy": now.joules - energy}
         if max(lacking.values()) <= 0:
             return cuts
-        options: list[tuple[float, float, int, Cuts, Need]] = []
+        options: list[tuple[bool, float, float, int, Cuts, Need]] = []
         for index, (cost, then) in enumerate(_steps(channels, scores, coarse, cuts)):
             need = estimator.need(then.apply(graph, channels))
-            saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram}
+            saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram, "energy": now.joules - need.joules}
             benefit = sum(weights[k] * min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
             worse = need.flash > max(flash, now.flash) or need.ram > max(ram, now.ram)
-            if then.bits != cuts.bits and (benefit <= 0 or worse):  # rows to unpack take RAM
+            worse = worse or need.joules > max(energy, now.joules)
+            if then.bits != cuts.bits and (benefit <= 0 or worse):  # rows to unpack take RAM, and time
                 continue
-            options.append(
-                (cost / benefit if benefit > 0 else float("inf"), cost / (cheaper + 1e-9), index, then, need)
-            )
+            slow = then.bits != cuts.bits and start is not None and not follows(need, start, done)
+            ratio = cost / benefit if benefit > 0 else inf
+            options.append((slow, ratio, cost / (cheaper + 1e-9), index, then, need))
         if not options:
             return cuts
-        *_, cuts, now = min(options, key=lambda option: option[:3])
+        *_, cuts, now = min(options, key=lambda option: option[:4])
+
+
+def follows(need: Need, start: Need, done: float = 1.0) -> bool:
+    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it at the end of a
+    search. Earlier, by as much less as there is to come: channels that go later take time with them."""
+    return need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
+
+
+def refined(graph: Graph, spare_bytes: float) -> Graph:
+    """The graph with more bits for weights that had to give up bits, as far as so many bytes of flash go: those layers
+    first that take most. What fewer bits save comes in large pieces, so that it may be more than was lacking."""
+    for name, bits in sorted(coarse_bits(graph).items(), key=lambda item: -graph.constants[item[0]].size):
+        size = graph.constants[name].size
+        if (whole := size * (8 - bits) / 8) <= spare_bytes:
+            spare_bytes -= whole
+            graph = replace(graph, brought={n: b for n, b in graph.brought.items() if n != name})
+        elif bits == 2 and size / 4 <= spare_bytes:
+            spare_bytes -= size / 4
+            graph = coarsen(graph, name, 4)
+    return graph
 
 
 def _steps(

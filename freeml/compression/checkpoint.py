@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from freeml.compression.allocate import Need
 from freeml.compression.recipe import Recipe
 from freeml.compression.stored import from_text, to_text
 from freeml.errors import CheckpointError, FreemlError
@@ -31,15 +32,15 @@ SUFFIX = ".trial.json"
 class State:
     """A trial between two steps: `steps` of it are done, `graph` is the net as it is now.
 
-    `start_flash` and `start_ram` are bytes before anything was removed, the offsets those that `Estimator` learned.
+    `start` is what the net took before anything was removed, the offsets are those that `Estimator` learned.
     """
 
     steps: int
     graph: Graph
-    start_flash: int
-    start_ram: int
+    start: Need
     flash_offset: int
     ram_offset: int
+    joules_per_cycle: float
     rounds: tuple[CompressionRound, ...]
     done: float
 

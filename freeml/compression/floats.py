@@ -8,6 +8,7 @@ from typing import ClassVar
 from freeml.compression.allocate import Need
 from freeml.compression.budget import Budget
 from freeml.compression.coarse import NO_ROUNDING, Rounding
+from freeml.errors import FreemlError
 from freeml.evaluate import float_predictions
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
@@ -29,6 +30,12 @@ class ModuleBudget(Budget):
     EFFORT: ClassVar[str] = "effort"
     SIZES: ClassVar[tuple[str, str]] = ("weights", "activations")
 
+    def __post_init__(self) -> None:
+        """Raise FreemlError for what is no budget."""
+        Budget.__post_init__(self)
+        if self.energy_joules is not None:
+            raise FreemlError("energy: expected a board to go with, found none; compile the ONNX file under --energy")
+
     def words(self) -> str:
         """The limits, for messages."""
         pairs = zip((self.flash_bytes, self.ram_bytes), self.SIZES, strict=True)
@@ -43,6 +50,11 @@ class FloatNet:
     flash_bytes: int
     ram_bytes: int
 
+    @property
+    def energy_joules(self) -> float:
+        """There is no board."""
+        return 0.0
+
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample, (n,). The net knows its own decision point."""
         return float_predictions(self.graph, x)
@@ -50,10 +62,11 @@ class FloatNet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FloatEstimator:
-    """Counts to the byte, so that the offsets stay zero. Costs are multiply-accumulates."""
+    """Counts to the byte, so that the offsets stay zero. Costs are multiply-accumulates, which take no energy."""
 
     flash_offset: int = 0
     ram_offset: int = 0
+    joules_per_cycle: float = 0.0
 
     @property
     def limits(self) -> tuple[int, int]:
@@ -65,15 +78,16 @@ class FloatEstimator:
         """Weights are float32."""
         return False
 
-    def shifted(self, flash_offset: int, ram_offset: int) -> FloatEstimator:
+    def shifted(self, flash_offset: int, ram_offset: int, joules_per_cycle: float) -> FloatEstimator:
         """The same with other offsets."""
-        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset)
+        return replace(self, flash_offset=flash_offset, ram_offset=ram_offset, joules_per_cycle=joules_per_cycle)
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
+        macs = sum(macs_by_value(graph).values())
         return Need(
             flash=weight_bytes(graph) + self.flash_offset, ram=peak_activation_bytes(graph) + self.ram_offset,
-            cycles=sum(macs_by_value(graph).values()),
+            cycles=macs, macs=macs,
         )  # fmt: skip
 
     def rounding(self, graph: Graph) -> Rounding:

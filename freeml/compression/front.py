@@ -13,27 +13,30 @@ TOLERANCE = 1e-9
 
 
 def front_table(rounds: Sequence[CompressionRound], budget: Budget, before: float) -> str:
-    """The front that was found as text, a line for each round."""
+    """The front that was found as text, a line for each round; with energies where those are limited."""
+    asked = budget.energy_joules is not None
     rows = [
-        f"  {row.flash:>13,} {row.ram:>13,} {row.cycles:>13,} {row.validation:>10.2%}  "
-        f"{'built, integer' if row.built else 'estimated, float'}"
+        f"  {row.flash:>13,} {row.ram:>13,} {row.cycles:>13,}{f' {row.energy_uj or 0:>13,.1f}' if asked else ''} "
+        f"{row.validation:>10.2%}  {'built, integer' if row.built else 'estimated, float'}"
         for row in rounds
     ]
     flash, ram = (f"{name} B" for name in budget.SIZES)
-    head = f"  {flash:>13} {ram:>13} {'cycles':>13} {'validation':>10}  (float net before: {before:.2%})"
+    energy = f" {'energy uJ':>13}" if asked else ""
+    head = f"  {flash:>13} {ram:>13} {'cycles':>13}{energy} {'validation':>10}  (float net before: {before:.2%})"
     return "\n".join([head, *rows])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Relaxed:
     """Changes of a budget, each of which would do by itself: points of accuracy to allow, or bytes of flash and of RAM
-    (both, where both are limits that the net exceeds); None where nothing that was seen says so. `built` says whether
-    those bytes are an image's, else they are estimated."""
+    and the energy of an inference (all that the net exceeds); None where nothing that was seen says so. `built` says
+    whether those are an image's, else they are estimated."""
 
     max_drop: float | None
     flash: int | None
     ram: int | None
     built: bool
+    energy_uj: float | None = None
 
 
 def relaxed(rounds: Sequence[CompressionRound], budget: Budget, *, before: float, drop: float | None) -> Relaxed:
@@ -44,13 +47,15 @@ def relaxed(rounds: Sequence[CompressionRound], budget: Budget, *, before: float
     """
 
     def over(row: CompressionRound) -> float:
-        pairs = ((row.flash, budget.flash_bytes), (row.ram, budget.ram_bytes))
+        limit_uj = None if budget.energy_joules is None else 1e6 * budget.energy_joules
+        pairs = ((row.flash, budget.flash_bytes), (row.ram, budget.ram_bytes), (row.energy_uj or 0.0, limit_uj))
         return max((need / limit for need, limit in pairs if limit is not None), default=0.0)
 
     kept = [
         row
         for row in rounds
-        if 100 * (before - row.validation) <= budget.max_drop_points + TOLERANCE and budget.misses(row.flash, row.ram)
+        if 100 * (before - row.validation) <= budget.max_drop_points + TOLERANCE
+        and budget.misses(row.flash, row.ram, joules(row))
     ]
     best = min(kept, key=lambda row: (over(row), not row.built), default=None)
     flash = best is not None and budget.flash_bytes is not None and best.flash > budget.flash_bytes
@@ -60,15 +65,23 @@ def relaxed(rounds: Sequence[CompressionRound], budget: Budget, *, before: float
         flash=best.flash if best is not None and flash else None,
         ram=best.ram if best is not None and ram else None,
         built=best is not None and best.built,
+        energy_uj=best.energy_uj if best is not None and budget.misses_energy(joules(best)) else None,
     )
+
+
+def joules(row: CompressionRound) -> float:
+    """What an inference takes; 0 where no board is known."""
+    return 1e-6 * (row.energy_uj or 0.0)
 
 
 def advice(found: Relaxed, budget: Budget) -> str:
     """The same in words, as the last line of an error."""
     named = ((budget.FLASH, found.flash), (budget.RAM, found.ram))
     sizes = [f"{name} {size}" for name, size in named if size is not None]
+    if found.energy_uj is not None:
+        sizes.append(f"{budget.ENERGY} {ceil(10 * found.energy_uj - TOLERANCE) / 10:.1f}uJ")
     ways = [f"{budget.DROP} {found.max_drop:g}"] if found.max_drop is not None else []
     ways += [" ".join(sizes) + ("" if found.built else " (estimated)")] if sizes else []
     if not ways:
-        return f"raise {budget.FLASH} or {budget.RAM}"
+        return f"raise {budget.FLASH} or {budget.RAM}" + (f" or {budget.ENERGY}" if budget.energy_joules else "")
     return f"{' or '.join(ways)} would do"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from math import inf
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor
-from freeml.compression.budget import Budget, drop_interval
+from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor, refined
+from freeml.compression.budget import Budget, Sized, drop_interval
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import State
 from freeml.compression.coarse import NO_ROUNDING, without_formats
@@ -32,18 +33,8 @@ BUILD_EPOCHS = 4
 """About how many epochs of training a build takes, for the time left."""
 
 
-class Built(Protocol):
+class Built(Sized, Protocol):
     """A firmware as it was built, or another form that a net is wanted in."""
-
-    @property
-    def flash_bytes(self) -> int:
-        """Image and persistent data."""
-        ...
-
-    @property
-    def ram_bytes(self) -> int:
-        """Variables and the estimated stack."""
-        ...
 
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample, (n,); `threshold` is the decision point of the float net."""
@@ -118,6 +109,7 @@ class _Search(Generic[B]):
         flash, ram = estimator.limits  # a net must fit its board too, whatever the budget leaves open
         self.flash_limit = min(budget.flash_bytes or flash, flash)
         self.ram_limit = min(budget.ram_bytes or ram, ram)
+        self.energy_limit = budget.energy_joules or inf
         self.plan = PLANS[budget.effort]
         self.epochs = max(1, round(self.plan.rounds * self.plan.epochs / recipe.rounds))
         self.work = float(recipe.rounds * self.epochs + self.plan.last + 4 * BUILD_EPOCHS)
@@ -127,7 +119,7 @@ class _Search(Generic[B]):
         """See `run_trial`."""
         if self.state is None:
             built = self._build_or_none("the net as it is")
-            if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
+            if built is not None and not self.budget.missed_by(built) and self._kept(built):
                 return self._result(built)
             self.graph = without_formats(self.graph)
             self._check_floor(built)
@@ -140,15 +132,19 @@ class _Search(Generic[B]):
             fixed = self.estimator
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
-            if self._shrink(step, flash, ram):
+            energy = _toward(start.joules, self.energy_limit, 0, share)
+            changed = self._shrink(step, start, flash, ram, energy, share)
+            if number == self.recipe.rounds and self._refine():
+                changed = True
+            if changed:
                 self._train(step, self.epochs, number, share=0.5 / self.recipe.rounds)
                 self._record(None)
             self._keep(number, start)
         if steps <= self.recipe.rounds:
-            self._meet("compress: check")
+            self._meet("compress: check", start)
             self._retrain("compress: retraining", self.recipe.rounds + 1)
             self._keep(self.recipe.rounds + 1, start)
-        built = self._meet("compress: build")
+        built = self._meet("compress: build", start)
         if not self._kept(built):
             raise self._failure(built)
         return self._result(built)
@@ -156,14 +152,15 @@ class _Search(Generic[B]):
     def _go_on_from(self, state: State) -> tuple[int, Need]:
         """Take up a trial where it was left: the steps done, and what the net took at the start."""
         self.graph, self.rounds, self.done = state.graph, list(state.rounds), state.done
-        self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset)
-        return state.steps, Need(flash=state.start_flash, ram=state.start_ram, cycles=0)
+        self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset, state.joules_per_cycle)
+        return state.steps, state.start
 
     def _keep(self, steps: int, start: Need) -> None:
         self.keep(
             State(
-                steps=steps, graph=self.graph, start_flash=start.flash, start_ram=start.ram,
+                steps=steps, graph=self.graph, start=start,
                 flash_offset=self.estimator.flash_offset, ram_offset=self.estimator.ram_offset,
+                joules_per_cycle=self.estimator.joules_per_cycle,
                 rounds=tuple(self.rounds), done=self.done,
             )
         )  # fmt: skip
@@ -173,8 +170,8 @@ class _Search(Generic[B]):
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _shrink(self, step: str, flash: float, ram: float) -> bool:
-        """Remove what brings the estimate to so many bytes; False when nothing has to go, or nothing can."""
+    def _shrink(self, step: str, start: Need, flash: float, ram: float, energy: float, done: float = 1.0) -> bool:
+        """Remove what brings the estimate to so many bytes and joules; False when nothing has to go, or nothing can."""
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
         scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
@@ -182,10 +179,18 @@ class _Search(Generic[B]):
         coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
         cuts = allocate(
             self.graph, channels, scores, coarse, self.estimator,
-            flash=flash, ram=ram, ram_weight=self.recipe.ram_weight,
+            flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start, done=done,
         )  # fmt: skip
         self.graph = cuts.apply(self.graph, channels)
         return bool(cuts)
+
+    def _refine(self) -> bool:
+        """Give back bits where flash is left that nothing else can use; whether there was any."""
+        if self.budget.flash_bytes is None or self.budget.energy_joules is not None:  # bits may save energy or cost it
+            return False
+        before = self.graph
+        self.graph = refined(before, self.flash_limit - self.estimator.need(before).flash)
+        return self.graph is not before
 
     def _train(
         self, step: str, planned: int, number: int, *, share: float, shrink: float = 1.0, rounded: bool = False
@@ -229,18 +234,20 @@ class _Search(Generic[B]):
         self.estimator = self.estimator.shifted(
             self.estimator.flash_offset + built.flash_bytes - need.flash,
             self.estimator.ram_offset + built.ram_bytes - need.ram,
+            built.energy_joules / max(1, need.cycles),
         )
 
-    def _meet(self, step: str) -> B:
+    def _meet(self, step: str, start: Need) -> B:
         """Build, and remove more while the real bytes exceed the budget."""
         tighter = 0
         for number in range(CORRECTIONS):
             built = self._build_or_none(step)
-            if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
+            if built is not None and not self.budget.missed_by(built):
                 return built
             tighter += 0 if built is not None else max(256, 64 * number)
             last = number + 1 == CORRECTIONS  # what would be removed now would not be built
-            if last or not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
+            flash, ram = self.flash_limit - tighter, self.ram_limit - tighter
+            if last or not self._shrink(step, start, flash, ram, self.energy_limit):
                 break
             self._train(step, self.epochs, self.recipe.rounds + 2 + number, share=0.5 / self.recipe.rounds)
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
@@ -253,25 +260,27 @@ class _Search(Generic[B]):
     def _check_floor(self, built: B | None) -> None:
         """Raise CompressionError for a budget that no number of channels and bits meets."""
         channels = find_channels(self.graph)
-        flash_bytes, ram_bytes = [], []
+        needs: list[Need] = []
         for packs in (False, True) if self.estimator.packs else (False,):  # fewer bits take less flash and more RAM
             least = floor(self.graph, channels, packs=packs)
             need = self.estimator.need(least)
-            if built is None or self.budget.misses(need.flash, need.ram):
+            if built is None or self.budget.misses(need.flash, need.ram, need.joules):
                 self.show("compress: build, the least net", self._share())
                 smallest = self.attempt(least)
                 self._learn(smallest, least)
-                need = replace(need, flash=smallest.flash_bytes, ram=smallest.ram_bytes)
-            flash_bytes.append(need.flash)
-            ram_bytes.append(need.ram)
-        if self.budget.misses(min(flash_bytes), min(ram_bytes)):
+                need = replace(need, flash=smallest.flash_bytes, ram=smallest.ram_bytes, joules=smallest.energy_joules)
+            needs.append(need)
+        flash_bytes, ram_bytes = min(need.flash for need in needs), min(need.ram for need in needs)
+        joules = min(need.joules for need in needs)
+        if self.budget.misses(flash_bytes, ram_bytes, joules):
             flash, ram = self.budget.SIZES
+            energy = f", energy {1e6 * joules:,.1f} uJ (estimated)" if self.budget.energy_joules is not None else ""
             bits = " and 2 bits a weight" if self.estimator.packs else ""
             raise CompressionError(
                 f"the budget {self.budget.words()} is below what this net takes with one channel wherever channels "
-                f"can be removed{bits}: {flash} {min(flash_bytes):,} B, {ram} {min(ram_bytes):,} B; "
+                f"can be removed{bits}: {flash} {flash_bytes:,} B, {ram} {ram_bytes:,} B{energy}; "
                 "raise the budget, or start from a net with fewer layers",
-                {"irreducible": {"flash": min(flash_bytes), "ram": min(ram_bytes)}},
+                {"irreducible": {"flash": flash_bytes, "ram": ram_bytes, "energy_uj": round(1e6 * joules, 3)}},
             )
 
     # --- accuracy and words -------------------------------------------------------------------------------------------
@@ -289,6 +298,7 @@ class _Search(Generic[B]):
     def _record(self, built: B | None) -> None:
         need = self.estimator.need(self.graph)
         right = right_answers(self.graph, self.head, self.validation) if built is None else self._after(built)
+        joules = need.joules if built is None else built.energy_joules
         self.rounds.append(
             CompressionRound(
                 flash=need.flash if built is None else built.flash_bytes,
@@ -296,6 +306,7 @@ class _Search(Generic[B]):
                 cycles=need.cycles,
                 validation=float(right.mean()),
                 built=built is not None,
+                energy_uj=round(1e6 * joules, 3) if joules else None,
             )
         )
         self.on_round(self.rounds[-1])
@@ -334,8 +345,8 @@ class _Search(Generic[B]):
         return min(1.0, self.done / self.work)
 
 
-def _toward(start: int, limit: int, fixed: int, share: float) -> float:
-    """Bytes between what there is and the limit: what is not `fixed` shrinks by the same factor in every round."""
+def _toward(start: float, limit: float, fixed: int, share: float) -> float:
+    """Between what there is and the limit: what is not `fixed` shrinks by the same factor in every round."""
     if start <= limit or limit <= fixed:
         return float(limit)
     ratio: float = (limit - fixed) / (start - fixed)

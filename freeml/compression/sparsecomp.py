@@ -160,7 +160,7 @@ class _SparseComp(_Search[B], Generic[B]):
     def run(self) -> Compressed[B]:
         """See `sparsecomp`."""
         built = self._build_or_none("the net as it is")
-        if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes) and self._kept(built):
+        if built is not None and not self.budget.missed_by(built) and self._kept(built):
             return self._result(built)
         self.graph = without_formats(self.graph)
         self._factorize()
@@ -168,7 +168,13 @@ class _SparseComp(_Search[B], Generic[B]):
             built = self._build_or_none("the factorized net")
         for number in range(CORRECTIONS):
             self._learn_rest(built)
-            beyond = self.rest >= self.flash_limit or (built is not None and built.ram_bytes > self.ram_limit)
+            beyond = self.rest >= self.flash_limit or (
+                built is not None
+                and (
+                    built.ram_bytes > self.ram_limit
+                    or (built.flash_bytes <= self.flash_limit and self.budget.misses_energy(built.energy_joules))
+                )
+            )
             if beyond or not self._sparsify():
                 break
             if number == 0:
@@ -176,11 +182,13 @@ class _SparseComp(_Search[B], Generic[B]):
             else:
                 self._train("sparsecomp: retraining", self.pace.epochs, self.steps, share=STEP_SHARE)
             built = self._build_or_none("the sparse net")
-            if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
+            if built is not None and not self.budget.missed_by(built):
                 if not self._kept(built):
                     raise self._failure(built)
                 return self._result(built)
         ram = "" if built is None else f", and RAM {built.ram_bytes:,} B"
+        if built is not None and self.budget.energy_joules is not None:
+            ram += f", and an inference is estimated to take {1e6 * built.energy_joules:,.1f} uJ"
         raise CompressionError(
             f"the budget {self.budget.words()} is not met by any firmware that was built: SparseComp lowers the "
             f"bytes of weights only; what is not weights takes flash {self.rest:,} B{ram}\n{self._table()}\n"
@@ -241,6 +249,7 @@ class _SparseComp(_Search[B], Generic[B]):
                 cycles=need.cycles,
                 validation=self._accuracy(),
                 built=False,
+                energy_uj=round(1e6 * need.joules, 3) if need.joules else None,
             )
         )
         self.on_round(self.rounds[-1])

@@ -170,7 +170,7 @@ def _taken(text: str, budget: Budget, attempt: Callable[[Graph], B]) -> Compress
         built = attempt(winner.graph)
     except DoesNotFitError:
         return None
-    if budget.misses(built.flash_bytes, built.ram_bytes):
+    if budget.missed_by(built):
         return None
     return Compressed(graph=winner.graph, built=built, rounds=winner.rounds, notes=winner.notes)
 

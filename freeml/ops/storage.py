@@ -150,6 +150,13 @@ def _delta(row: IntArray) -> list[tuple[int, int]]:
 Storage = Packed | Sparse
 
 
+def form_name(form: Storage) -> str:
+    """What a form is called in tables."""
+    if isinstance(form, Sparse):
+        return form.kind
+    return f"{form.bits} bits{' with a book' if form.book else ''}{', unpacked at once' if form.whole else ''}"
+
+
 def sparse_forms(weights: IntArray) -> tuple[Sparse, ...]:
     """Every way to leave out the zeros of weights (rows, length). No array of C is empty, so something must be left."""
     entries = sum(len(_delta(row)) for row in weights)

@@ -3,6 +3,7 @@ that costs the fewest cycles."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from freeml.ir.graph import QGraph, QOp, Stage
@@ -17,6 +18,9 @@ from freeml.targets import Board
 ALIKE = 1.05
 """Forms that take so many times the fewest bytes count as alike."""
 
+FEW_BYTES = 16
+"""So do forms that differ by so few bytes: the code that reads one takes several times as many, and time."""
+
 LARGEST_BYTES = 32_767
 """Of a layer that is not stored as it is: what 16-bit differences of pointers reach."""
 
@@ -26,14 +30,18 @@ of a bit that is set: those of the MSP430 with zig (freeml/plan/prices), to tell
 predict."""
 
 
-def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None) -> QGraph:
+def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None, plain: Collection[str] = ()) -> QGraph:
     """The same graph, in the board's layout, with the weights of every layer in the form that suits them.
 
     A layer that reads its weights more than once, as a convolution does for each window, has packed ones unpacked once
     where they take at most `whole_bytes` of SRAM. Only plain weights can lie beyond the reach of pointers: where the
-    weights take more than `near_bytes` all the same, the largest stay plain.
+    weights take more than `near_bytes` all the same, the largest stay plain. So do those of layers in `plain`, named by
+    the value of their first stage.
     """
-    found = {stage.outputs[0]: _stage(graph, stage, whole_bytes) for stage in graph.stages()}
+    found = {
+        stage.outputs[0]: stage if stage.outputs[0] in plain else _stage(graph, stage, whole_bytes)
+        for stage in graph.stages()
+    }
     sizes = {value: _near_bytes(graph, stage) for value, stage in found.items()}
     near = sum(sizes.values())
     for stage in sorted(graph.stages(), key=lambda stage: -sizes[stage.outputs[0]]):
@@ -81,7 +89,7 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
         others += sparse_forms(rows)
     forms = [None, *(form for form in others if form.stored_bytes(rows) <= LARGEST_BYTES)]
     fewest = min(stored_bytes(rows, form) for form in forms)
-    alike = [form for form in forms if stored_bytes(rows, form) <= fewest * ALIKE]
+    alike = [form for form in forms if stored_bytes(rows, form) <= max(fewest * ALIKE, fewest + FEW_BYTES)]
     best = min(alike, key=lambda form: (_work(rows, form, uses), stored_bytes(rows, form)))
     return stage if best is None else replace(stage, op=replace(op, packed=best))
 

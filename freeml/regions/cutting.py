@@ -2,8 +2,9 @@
 
 A region runs whole or again. With a commit costing c and a boot paying for B cycles, regions of r cycles cost about
 c / r for commits and r / 2B for what a failure throws away, of everything that runs; r = sqrt(2 c B) makes the sum
-least (J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17(9), 1974). That is
-weighed against what a finer grain repeats, layer by layer. No region may cost more than a boot pays for.
+least (J. W. Young, "A first order approximation to the optimum checkpoint interval", CACM 17(9), 1974); c holds what
+else a region takes each time, such as unpacking a layer's weights. That is weighed against what a finer grain repeats,
+layer by layer. No region may cost more than a boot pays for.
 """
 
 from __future__ import annotations
@@ -43,10 +44,9 @@ class Budget:
         """The largest region that a boot brings to its end, its commit included."""
         return self.cycles - self.boot_cycles - self.commit_cycles
 
-    @property
-    def target(self) -> float:
-        """The region size that loses least."""
-        return min(self.region_limit, sqrt(2.0 * self.commit_cycles * max(self.cycles, 0.0)))
+    def target(self, each_region: float = 0.0) -> float:
+        """The region size that loses least where every region takes so many cycles besides its commit."""
+        return min(self.region_limit, sqrt(2.0 * (self.commit_cycles + each_region) * max(self.cycles, 0.0)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,10 +99,11 @@ def for_budget(program: CProgram, budget: Budget) -> Choose:
     """For each layer the grain and region size with the least expected cost, none beyond what a boot pays for."""
 
     def choose(layer: CLayer, work: LayerWork) -> Split:
+        target = budget.target(work.each_region)
         options = [
             _sized(grain, (size - work.each_region) / (work.units(grain, layer) or 1.0) * grain.units, program)
             for grain in grains(layer)
-            for size in (budget.target / 2, budget.target, budget.target * 2)
+            for size in (target / 2, target, target * 2)
         ]
         affordable = [s for s in options if work.region(s, layer) <= budget.region_limit]
         if not affordable:

@@ -66,9 +66,19 @@ class Arena:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A form of weights that is not the plain one: bytes of flash that it saves, and what it is predicted to cost, less
+    than nothing where it saves time too; None where no prices of the board and compiler are known."""
+
+    form: str
+    bytes_saved: int
+    cost_added: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Layer:
     """One emitted function. `predicted_cost` is the cost model's, in the report's `cost_unit`; None where no prices of
-    the board and compiler are known."""
+    the board and compiler are known. `stored` is None where weights are plain, or there are none."""
 
     name: str
     op: str
@@ -77,6 +87,7 @@ class Layer:
     macs: int
     weight_bytes: int
     predicted_cost: int | None
+    stored: Stored | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,10 +120,12 @@ class Power:
 
     A boot pays for `budget_cycles` (`budget_uj`, when the budget is an energy), `boot_cycles` of which go before the
     first region; `capture_cycles` are from reset to the commit of an input, as the self-test program gets one. Regions
-    are from commit to commit, the publishing of the outputs included; the largest must fit a boot.
-    `boots_per_inference` counts boots when nothing is harvested meanwhile, None when the inference never ends.
+    are from commit to commit, the publishing of the outputs included; the largest must fit a boot. `inference_cycles`
+    and `inference_uj` are their sum: an inference from the commit of its input to that of its outputs, as it is cut,
+    without boots and what failures throw away. `boots_per_inference` counts boots when nothing is harvested meanwhile,
+    None when the inference never ends.
     `min_capacitor_uf` is the smallest with which this net can be compiled, between these voltages. Cycles and
-    energy of regions and boot are `measured` on the board's simulator, else predicted.
+    energy of regions and boot are `measured` on the board's simulator, else predicted; energy is always an estimate.
 
     `writes_per_granule_max`: writes of one inference to the granule of non-volatile memory that is written most.
     """
@@ -128,6 +141,8 @@ class Power:
     largest_region_cycles: int
     largest_region_uj: float
     regions: int
+    inference_cycles: int
+    inference_uj: float
     boots_per_inference: int | None
     min_capacitor_uf: float
     measured: bool
@@ -142,13 +157,15 @@ class Power:
 class CompressionRound:
     """A net on the way to a budget: bytes of flash (image and persistent data) and RAM, predicted cycles, and the share
     of right answers on validation data: of the integer net in a firmware that was `built`, else of the float net, with
-    bytes that are estimated."""
+    bytes that are estimated. `energy_uj` is `Power.inference_uj`, for a net that was not built by the cycles and what a
+    cycle took in the last build; None before the first, and where no board is known."""
 
     flash: int
     ram: int
     cycles: int
     validation: Share
     built: bool
+    energy_uj: Real | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

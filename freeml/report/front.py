@@ -24,7 +24,7 @@ def print_front(found: Exploration, folder: Path) -> None:
         (
             _number(point.name), f"{point.flash:,}", f"{point.ram:,}",
             "?" if point.cycles is None else f"{point.cycles / 1e6:,.3f}",
-            "?" if point.energy_uj is None else f"{point.energy_uj:,.4g}",
+            f"{point.energy_uj:,.1f}",
             percent(point.validation), percent(point.test),
         )
         for point in found.points

@@ -120,6 +120,7 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     ]
     table(f"{report['model']} on {report['target']} (built by {report['toolchain']})", ("", "", ""), rows, left=(0, 2))
     print_compression(report["compression"])
+    print_stored(report["layers"], report["cost_unit"])
     print_power(report["power"])
     line(f"{how['precision']} by {how['chosen']}, calibrated on {how['calibration']}")
     for note in report["notes"]:
@@ -137,13 +138,15 @@ def print_compression(compression: Mapping[str, Any] | None) -> None:
         return
     rounds = [
         (
-            f"{found['flash']:,} B", f"{found['ram']:,} B", f"{found['cycles']:,}", percent(found["validation"]),
+            f"{found['flash']:,} B", f"{found['ram']:,} B", f"{found['cycles']:,}",
+            "" if found["energy_uj"] is None else f"{found['energy_uj']:,.1f} uJ", percent(found["validation"]),
             "built, integer" if found["built"] else "estimated, float",
         )
         for found in compression["rounds"]
     ]  # fmt: skip
-    columns = ("flash", "RAM", "cycles", "validation", "")
-    table(f"compression, {compression['method']}: round by round", columns, rounds, left=(4,))
+    columns = ("flash", "RAM", "cycles", "energy", "validation", "")
+    title = f"compression, {compression['method']}: round by round (cycles and energy are estimates)"
+    table(title, columns, rounds, left=(5,))
     low, high = compression["interval"]
     rows = [
         ("weights", f"{compression['bytes_before']:,} B", f"{compression['bytes_after']:,} B"),
@@ -152,6 +155,22 @@ def print_compression(compression: Mapping[str, Any] | None) -> None:
         ("drop in points", f"{100 * compression['drop']:.2f}", f"95%: {100 * low:.2f} to {100 * high:.2f}"),
     ]
     table("", ("", "float, before", "integer, after"), rows)
+
+
+def print_stored(layers: Sequence[Mapping[str, Any]], unit: str | None) -> None:
+    """The layers whose weights take fewer bytes of flash at the price of time; nothing where there are none."""
+    rows = [
+        (
+            layer["name"], stored["form"], f"{stored['bytes_saved']:,} B",
+            "?" if stored["cost_added"] is None else f"{stored['cost_added']:,}",
+            "?" if layer["predicted_cost"] is None else f"{layer['predicted_cost']:,}",
+        )
+        for layer in layers
+        if (stored := layer["stored"]) is not None and (stored["cost_added"] is None or stored["cost_added"] > 0)
+    ]  # fmt: skip
+    if rows:
+        columns = ("layer", "form", "flash saved", f"{unit or 'cost'} added", "in all")
+        table("layers that are slower than with plain weights, for flash (predicted)", columns, rows, left=(0, 1))
 
 
 def print_power(power: Mapping[str, Any]) -> None:
@@ -172,6 +191,7 @@ def print_power(power: Mapping[str, Any]) -> None:
         ),
         ("", "", power["largest_region"]),
         ("regions", f"{power['regions']:,}", f"{len(layers)} of {len(power['layers'])} layers are cut"),
+        ("an inference, without boots", f"{power['inference_cycles']:,} cycles", f"{power['inference_uj']:,.1f} uJ"),
         ("boots per inference", "never ends" if boots is None else f"{boots:,}", "nothing harvested meanwhile"),
         ("boot, before its first", f"{power['boot_cycles']:,} cycles", ""),
         ("boot that captures the input", f"{power['capture_cycles']:,} cycles", ""),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from freeml.compression.budget import Budget, drop_interval, parse_budget, parse_size, wilson
+from freeml.compression.budget import Budget, drop_interval, parse_budget, parse_energy, parse_size, wilson
 from freeml.errors import FreemlError
 
 
@@ -22,7 +22,27 @@ def test_sizes_that_are_none(text: str) -> None:
         parse_size(text, "--ram")
 
 
+@pytest.mark.parametrize(
+    ("text", "joules"),
+    [("5mJ", 5e-3), ("800uJ", 8e-4), ("0.01J", 0.01), (" 2.5 mJ ", 2.5e-3), ("40nJ", 4e-8), ("7µJ", 7e-6), ("1e-3J", 1e-3)],
+)  # fmt: skip
+def test_energies(text: str, joules: float) -> None:
+    assert parse_energy(text, "--energy") == pytest.approx(joules, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "5", "5m", "mJ", "-1mJ", "0J", "0.0uJ", "5MJ", "5 mj", "5mJ!", "9" * 400 + "J", "nanJ"]
+)
+def test_energies_that_are_none(text: str) -> None:
+    with pytest.raises(
+        FreemlError, match=r"--energy: expected an energy above 0 with its unit, as in 5mJ or 800uJ, found"
+    ):
+        parse_energy(text, "--energy")
+
+
 def test_parse_budget() -> None:
+    assert parse_budget(None, None, None, None, energy="2mJ") == Budget(energy_joules=2e-3)
+    assert parse_budget("1KB", None, None, None, energy="2mJ") == Budget(flash_bytes=1024, energy_joules=2e-3)
     assert parse_budget(None, None, None, None) is None
     assert parse_budget("8KB", None, None, None) == Budget(flash_bytes=8192)
     found = parse_budget("8KB", "1KB", 0.5, "normal")
@@ -37,7 +57,11 @@ def test_parse_budget() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "expected --flash or --ram, found neither"),
+        ({}, "expected --flash, --ram or --energy, found none"),
+        ({"energy_joules": 0.0}, "--energy: expected joules above 0"),
+        ({"energy_joules": float("nan")}, "--energy: expected joules above 0"),
+        ({"energy_joules": float("inf")}, "--energy: expected joules above 0"),
+        ({"energy_joules": 1e-3, "method": "sparsecomp"}, "--method sparsecomp: expected --flash, for it lowers"),
         ({"flash_bytes": -1}, "whole numbers of bytes above 0"),
         ({"flash_bytes": 1000, "max_drop_points": -0.1}, "--max-drop: expected 0 to 100"),
         ({"flash_bytes": 1000, "max_drop_points": float("nan")}, "--max-drop: expected 0 to 100"),
@@ -51,10 +75,14 @@ def test_what_is_no_budget(options: dict[str, object], message: str) -> None:
 
 def test_misses() -> None:
     budget = Budget(flash_bytes=100, ram_bytes=10)
-    assert not budget.misses(100, 10)
-    assert budget.misses(101, 10)
-    assert budget.misses(100, 11)
-    assert not Budget(ram_bytes=10).misses(10**6, 10)
+    assert not budget.misses(100, 10, 9.9)
+    assert budget.misses(101, 10, 0.0)
+    assert budget.misses(100, 11, 0.0)
+    assert not Budget(ram_bytes=10).misses(10**6, 10, 9.9)
+    for joules in (8e-4, 0.0008, 800.0 * 1e-6):
+        assert not Budget(energy_joules=parse_energy("800uJ", "")).misses(10**6, 10**6, joules)
+    assert Budget(energy_joules=8e-4).misses(0, 0, 8.00001e-4)
+    assert Budget(flash_bytes=10, energy_joules=5e-3).words() == "--flash 10 B and --energy 5,000 uJ"
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ def test_the_figures_are_those_of_the_artifacts(folder: Path, front: dict) -> No
         assert point["ram"] == sizes["sram"]
         assert point["weights"] == sizes["weights"]
         assert point["cycles"] == sum(layer["predicted_cost"] for layer in artifact.report["layers"])
-        assert point["energy_uj"] > 0
+        assert point["energy_uj"] == artifact.report["power"]["inference_uj"] > 0
         assert point["test"] == artifact.report["accuracy"]["quantized"]
         scores = artifact.reference(data["x_val"]).real["logits"].reshape(200, -1)
         assert point["validation"] == pytest.approx(float((scores.argmax(axis=1) == data["y_val"]).mean()))
@@ -101,7 +101,7 @@ def test_without_matplotlib(model: Path, folder: Path, tmp_path: Path, monkeypat
 def test_dominated_points_are_said_to_be_so() -> None:
     def point(name: str, flash: int, validation: float, cycles: int | None = 5) -> Point:
         return Point(
-            name=name, flash=flash, ram=1, weights=1, cycles=cycles, energy_uj=None, validation=validation,
+            name=name, flash=flash, ram=1, weights=1, cycles=cycles, energy_uj=1.0, validation=validation,
             validation_interval=(0.0, 1.0), test=0.0,
         )  # fmt: skip
 

@@ -18,6 +18,7 @@ from filelock import FileLock
 from blobs import arrays
 from compiling import compiled, contents, quarter
 from freeml.artifact import Artifact
+from freeml.compression.allocate import Need
 from freeml.compression.budget import Budget
 from freeml.compression.checkpoint import Checkpoints, Kept, State
 from freeml.compression.recipe import first_recipe
@@ -203,12 +204,14 @@ def test_a_checkpoint_of_another_search_is_left_alone(tmp_path: Path) -> None:
 def test_a_net_is_stored_exactly(model: Path) -> None:
     graph = import_onnx(model)
     state = State(
-        steps=1, graph=graph, start_flash=2, start_ram=3, flash_offset=-4, ram_offset=5, rounds=(), done=0.5
+        steps=1, graph=graph, start=Need(flash=2, ram=3, cycles=6, macs=7, joules=8e-4), flash_offset=-4, ram_offset=5,
+        joules_per_cycle=2e-10, rounds=(), done=0.5
     )  # fmt: skip
     again = from_text(to_text(state))
     assert again.graph.nodes == graph.nodes
     assert dict(again.graph.types) == dict(graph.types)
     assert (again.steps, again.flash_offset, again.done) == (1, -4, 0.5)
+    assert (again.start, again.joules_per_cycle) == (state.start, 2e-10)
     for name, array in graph.constants.items():
         found = again.graph.constants[name]
         assert found.dtype == array.dtype

@@ -190,22 +190,29 @@ def test_without_torch(model: Path, tmp_path: Path) -> None:
 @given(
     st.integers(3, 14), st.integers(4, 30), st.integers(0, 9), st.floats(0.1, 0.95),
     st.sampled_from(("", "Softmax", "LogSoftmax", "ArgMax")), st.sampled_from(("msp430", "apollo4")),
+    st.sampled_from(("flash ram", "energy", "flash energy", "flash ram energy")), st.floats(0.2, 1.0),
 )  # fmt: skip
 def test_budgets_are_hard(
     tmp_path_factory: pytest.TempPathFactory,
-    channels: int, hidden: int, seed: int, share: float, end: str, target: str,
+    channels: int, hidden: int, seed: int, share: float, end: str, target: str, limited: str, joules: float,
 ) -> None:  # fmt: skip
-    """Random nets and budgets: the image meets the budget, or the compile fails with figures."""
+    """Random nets and budgets: the image and the report's figures meet the budget, or the compile fails with figures."""
     folder = tmp_path_factory.mktemp("hard")
     path = save_model(folder / "net.onnx", channels, hidden, seed=seed, end=end)
     data, whole = arrays(train=150), compiled(path, None, target=target)
-    limit = round(flash(whole) - share * whole.report["bytes"]["weights"])
-    ram = round(whole.report["bytes"]["sram"] * (1 - 0.2 * share))
+    budget = Budget(
+        flash_bytes=round(flash(whole) - share * whole.report["bytes"]["weights"]) if "flash" in limited else None,
+        ram_bytes=round(whole.report["bytes"]["sram"] * (1 - 0.2 * share)) if "ram" in limited else None,
+        energy_joules=joules * whole.report["power"]["inference_uj"] * 1e-6 if "energy" in limited else None,
+        max_drop_points=30.0,
+    )
     try:
-        found = compiled(path, Budget(flash_bytes=limit, ram_bytes=ram, max_drop_points=30.0), data, target=target)
+        found = compiled(path, budget, data, target=target)
     except CompressionError as error:
         assert set(error.details) & {"front", "irreducible"}
     else:
-        assert flash(found) <= limit
-        assert found.report["bytes"]["sram"] <= ram
-        assert found.report["compression"]["rounds"][-1]["flash"] == flash(found)
+        last, spent = found.report["compression"]["rounds"][-1], found.report["power"]["inference_uj"]
+        assert (last["flash"], last["energy_uj"]) == (flash(found), spent)
+        assert budget.flash_bytes is None or flash(found) <= budget.flash_bytes
+        assert budget.ram_bytes is None or found.report["bytes"]["sram"] <= budget.ram_bytes
+        assert budget.energy_joules is None or spent <= 1e6 * budget.energy_joules * (1 + 1e-9)

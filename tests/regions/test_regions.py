@@ -76,6 +76,22 @@ def test_a_cheap_layer_stays_whole_and_a_dear_one_is_cut_near_youngs_optimum(har
     assert optimum / 3 < size < optimum * 3
 
 
+def test_regions_are_larger_where_each_unpacks_weights(har):
+    """What a region takes each time counts like its commit: larger regions, and fewer cycles in all."""
+    _, _, program = har
+    budget = Budget(cycles=7e5, boot_cycles=0, commit_cycles=500)
+    (layer,) = [layer for layer in program.layers if layer.name == "n1_conv"]
+    plain, unpacking = LayerWork(cycles=6e5), LayerWork(cycles=6e5, each_region=2e4)
+    choose = for_budget(program, budget)
+    before, after = choose(layer, plain), choose(layer, unpacking)
+    assert after.regions <= before.regions / 2
+    assert unpacking.region(after, layer) <= budget.region_limit
+    saved = unpacking.total(before, layer) - unpacking.total(after, layer)
+    assert saved == (before.regions - after.regions) * 2e4
+    optimum = sqrt(2 * (500 + 2e4) * 7e5)
+    assert optimum / 3 < unpacking.region(after, layer) < optimum * 3
+
+
 def test_a_finer_grain_that_repeats_work_is_only_taken_where_it_pays(har):
     """The last convolution is one pooled pixel: cutting it means to gather its windows again for each block."""
     _, _, program = har
