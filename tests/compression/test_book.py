@@ -72,7 +72,8 @@ def lost(graph: Graph, coarse: Graph, name: str) -> float:
 @settings(max_examples=25)
 @given(net=nets(), bits=BITS)
 def test_the_integers_are_of_the_book(net: tuple[Graph, dict[str, np.ndarray]], bits: int) -> None:
-    """What quantization makes of them: levels of the book, and the very float weights; the twin computes the same."""
+    """What quantization makes of them: levels of the book, and the very float weights; the twin computes the same, and
+    gives back what it was given."""
     graph, samples = net
     coarse = booked(graph, bits)
     integers = quantize(
@@ -93,6 +94,10 @@ def test_the_integers_are_of_the_book(net: tuple[Graph, dict[str, np.ndarray]], 
             numbers = np.round(rows(coarse, name) / coarse.brought[name].scale[:, np.newaxis])
             assert sorted(found[stage.outputs[0]].ravel()) == sorted(numbers.ravel().astype(int))
             assert set(found[stage.outputs[0]].ravel().tolist()) <= set(levels)
+    back = Twin(coarse).to_graph()
+    for name in weight_axes(coarse):
+        assert back.brought[name].levels == coarse.brought[name].levels
+        np.testing.assert_allclose(back.constants[name], coarse.constants[name], rtol=1e-5, atol=1e-9)
     expected, by_twin = execute(coarse, samples), run(coarse, samples)
     for name in graph.outputs:
         if graph.types[name].dtype == "float32":
