@@ -105,7 +105,7 @@ def resnet8() -> nn.Module:
 NETS: dict[str, Callable[[], nn.Module]] = {"net-s": net_s, "resnet8": resnet8}
 RECIPES = {
     "net-s": Recipe(
-        epochs=8, batch=128, learning_rate=2e-3, weight_decay=1e-2, label_smoothing=0.0,
+        epochs=4, batch=128, learning_rate=2e-3, weight_decay=1e-2, label_smoothing=0.0,
         augment=flip_and_shift, outputs=("logits",), exporter="torchscript", opset=17,
     ),
     "resnet8": Recipe(

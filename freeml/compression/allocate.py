@@ -8,7 +8,7 @@ from typing import Protocol
 
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
-from freeml.compression.coarse import coarse_bits, coarsen, weight_axes
+from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.ops.storage import PackedBits
@@ -70,6 +70,10 @@ class Estimates(Protocol):
         """What the net takes."""
         ...
 
+    def rounding(self, graph: Graph) -> Rounding:
+        """What of the net will be rounded."""
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Estimator:
@@ -117,6 +121,13 @@ class Estimator:
             ram=program.scratch_bytes + in_ram + self.ram_offset,
             cycles=round(sum(known)) if len(known) == len(costs) else sum(macs_by_value(graph).values()),
         )
+
+    def rounding(self, graph: Graph) -> Rounding:
+        """What will have 8 bits: rounding to 16 is not worth training for."""
+        seen, groups = observe(graph, self.inputs), fusion_groups(graph)
+        found = quantize(graph, seen, precision=self.precision, method="mse", groups=groups)
+        values = {name: type_ for name, type_ in found.types.items() if name in graph.types and type_.dtype == "int8"}
+        return Rounding(values=values, weights=self.precision.weight_bits == 8)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,14 @@ model's.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from freeml.compression.book import LARGEST_LEVEL, find_book, on_book
 from freeml.ir.graph import Brought, Graph
-from freeml.ir.types import Array, FloatArray
+from freeml.ir.types import Array, FloatArray, QType
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.storage import PackedBits
@@ -28,6 +29,18 @@ CLIPS = np.linspace(0.25, 1.0, 31)
 BOOK_BITS: tuple[PackedBits, ...] = (2,)
 """Bits of weights that the search gives a book: of 2 bits multiples of one step use three of four codes, and trained
 weights of 4 bits gain next to nothing by it (docs/compression.md)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rounding:
+    """What an integer net will round: `values` by name to their formats, and, where `weights`, all weights to 8 bits
+    that are not coarse."""
+
+    values: Mapping[str, QType]
+    weights: bool
+
+
+NO_ROUNDING = Rounding(values={}, weights=False)
 
 
 def largest_number(bits: PackedBits) -> int:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from freeml.compression.allocate import Need
 from freeml.compression.budget import Budget
+from freeml.compression.coarse import NO_ROUNDING, Rounding
 from freeml.evaluate import float_predictions
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
@@ -74,6 +75,10 @@ class FloatEstimator:
             flash=weight_bytes(graph) + self.flash_offset, ram=peak_activation_bytes(graph) + self.ram_offset,
             cycles=sum(macs_by_value(graph).values()),
         )  # fmt: skip
+
+    def rounding(self, graph: Graph) -> Rounding:
+        """Nothing: the net stays float32."""
+        return NO_ROUNDING
 
 
 def float_net(graph: Graph) -> FloatNet:

@@ -21,18 +21,28 @@ SEEDS = (0, 9999)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """How long an effort lasts: rounds of removal, epochs after each, epochs at the end, trials at most."""
+    """How long an effort lasts: rounds of removal, epochs after each, epochs at the end, trials at most.
+
+    `macs` is what a trial's training may compute: multiply-accumulates of an inference, summed over all samples. Where
+    the epochs would take more, as those of large nets do, there are fewer: half of it is for the rounds, in equal
+    parts, half for the end. The last quarter of the end is trained with the rounding of the integer net.
+    """
 
     rounds: int
     epochs: int
     last: int
     trials: int
+    macs: float
+
+    def epochs_within(self, planned: int, share: float, macs: float) -> int:
+        """Epochs that a share of the plan's computation pays for, `macs` each: as planned at most, and at least one."""
+        return max(1, min(planned, int(share * self.macs / macs)))
 
 
 PLANS: dict[Effort, Plan] = {
-    "quick": Plan(rounds=8, epochs=4, last=40, trials=1),
-    "normal": Plan(rounds=12, epochs=15, last=160, trials=2),
-    "thorough": Plan(rounds=20, epochs=30, last=400, trials=3),
+    "quick": Plan(rounds=8, epochs=4, last=40, trials=1, macs=0.5e12),
+    "normal": Plan(rounds=12, epochs=15, last=160, trials=2, macs=2e12),
+    "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=8e12),
 }
 
 

@@ -12,17 +12,18 @@ from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, f
 from freeml.compression.budget import Budget, drop_interval
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import State
-from freeml.compression.coarse import without_formats
+from freeml.compression.coarse import NO_ROUNDING, without_formats
 from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
 from freeml.compression.recipe import PLANS, Recipe
-from freeml.compression.train import Lesson, coarseness, importance, make_lesson, retrain, right_answers
+from freeml.compression.train import Lesson, coarseness, importance, make_lesson, make_pages, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DoesNotFitError
 from freeml.evaluate import decision_point
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.report.figures import CompressionRound
+from freeml.work import macs_by_value
 
 CORRECTIONS = 6
 """Builds that may miss the budget before the estimate is said to be wrong."""
@@ -108,6 +109,7 @@ class _Search(Generic[B]):
         self.head: Head = find_head(graph)
         self.lesson: Lesson = replace(make_lesson(graph, self.head, dataset.train), distilled=recipe.distilled)
         self.validation: Lesson = replace(make_lesson(graph, self.head, dataset.val), distilled=recipe.distilled)
+        self.pages = make_pages(self.lesson, self.validation, seed=self.seed)
         self.before: Array = right_answers(graph, self.head, self.validation)
         self.threshold = decision_point(graph)
         self.rounds: list[CompressionRound] = []
@@ -138,12 +140,12 @@ class _Search(Generic[B]):
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
             if self._shrink(step, flash, ram):
-                self._train(step, self.epochs, number)
+                self._train(step, self.epochs, number, share=0.5 / self.recipe.rounds)
                 self._record(None)
             self._keep(number, start)
         if steps <= self.recipe.rounds:
             self._meet("compress: check")
-            self._train("compress: retraining", self.plan.last, self.recipe.rounds + 1)
+            self._retrain("compress: retraining", self.recipe.rounds + 1)
             self._keep(self.recipe.rounds + 1, start)
         built = self._meet("compress: build")
         if not self._kept(built):
@@ -184,18 +186,29 @@ class _Search(Generic[B]):
         self.graph = cuts.apply(self.graph, channels)
         return bool(cuts)
 
-    def _train(self, step: str, epochs: int, number: int) -> None:
-        start = self.done
+    def _train(
+        self, step: str, planned: int, number: int, *, share: float, shrink: float = 1.0, rounded: bool = False
+    ) -> None:
+        """Train for the planned epochs, or for those that a share of the plan's computation pays for."""
+        start, epoch_macs = self.done, self.pages.rows * sum(macs_by_value(self.graph).values())
+        epochs = self.plan.epochs_within(planned, share, epoch_macs)
 
         def show(done: int) -> None:
-            self.done = start + done
+            self.done = start + planned * done / epochs
             self.show(f"{step}, epoch {done} of {epochs}", self._share())
 
         self.graph = retrain(
-            self.graph, self.head, self.lesson, self.validation,
-            epochs=epochs, seed=self.seed + number, show=show, largest_step=self.recipe.step, masks=self.masks,
+            self.graph, self.head, self.lesson, self.validation, self.pages,
+            epochs=epochs, seed=self.seed + number, show=show, largest_step=shrink * self.recipe.step, masks=self.masks,
+            rounding=self.estimator.rounding(self.graph) if rounded else NO_ROUNDING,
         )  # fmt: skip
-        self.done = start + epochs
+        self.done = start + planned
+
+    def _retrain(self, step: str, number: int) -> None:
+        """The last and longest training: in the end as the integer net rounds."""
+        rounded = self.plan.last // 4
+        self._train(step, self.plan.last - rounded, number, share=0.375)
+        self._train(f"{step}, rounded", rounded, number, share=0.125, shrink=0.25, rounded=True)
 
     def _build_or_none(self, step: str) -> B | None:
         """Build the net as it is now and learn from its bytes; None where it does not fit the board."""
@@ -228,7 +241,7 @@ class _Search(Generic[B]):
             last = number + 1 == CORRECTIONS  # what would be removed now would not be built
             if last or not self._shrink(step, self.flash_limit - tighter, self.ram_limit - tighter):
                 break
-            self._train(step, self.epochs, self.recipe.rounds + 2 + number)
+            self._train(step, self.epochs, self.recipe.rounds + 2 + number, share=0.5 / self.recipe.rounds)
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
         raise CompressionError(
             f"the budget {self.budget.words()} is not met by any firmware that was built\n{self._table()}\n"

@@ -62,6 +62,9 @@ PACES = {
     "thorough": Pace(kept=0.8, epochs=20),
 }
 
+STEP_SHARE = 0.02
+"""Of what an effort may compute, for one step at most."""
+
 
 def sparsecomp(
     graph: Graph,
@@ -168,7 +171,10 @@ class _SparseComp(_Search[B], Generic[B]):
             beyond = self.rest >= self.flash_limit or (built is not None and built.ram_bytes > self.ram_limit)
             if beyond or not self._sparsify():
                 break
-            self._train("sparsecomp: retraining", self.plan.last if number == 0 else self.pace.epochs, self.steps)
+            if number == 0:
+                self._retrain("sparsecomp: retraining", self.steps)
+            else:
+                self._train("sparsecomp: retraining", self.pace.epochs, self.steps, share=STEP_SHARE)
             built = self._build_or_none("the sparse net")
             if built is not None and not self.budget.misses(built.flash_bytes, built.ram_bytes):
                 if not self._kept(built):
@@ -190,7 +196,7 @@ class _SparseComp(_Search[B], Generic[B]):
             if smaller is not None:
                 self.steps += 1
                 self.graph = smaller
-                self._train("sparsecomp: factorized", self.pace.epochs, self.steps)
+                self._train("sparsecomp: factorized", self.pace.epochs, self.steps, share=STEP_SHARE)
                 self._record(None)
 
     def _sparsify(self) -> bool:
@@ -221,7 +227,7 @@ class _SparseComp(_Search[B], Generic[B]):
         self.masks[name] = largest_mask(graph.constants[name], count)
         thresholded = np.where(self.masks[name], graph.constants[name], np.float32(0.0))
         self.graph = replace(graph, constants={**graph.constants, name: thresholded})
-        self._train(f"sparsecomp: step {self.steps}", self.pace.epochs, self.steps)
+        self._train(f"sparsecomp: step {self.steps}", self.pace.epochs, self.steps, share=STEP_SHARE)
         forced = name in self.fragile
         if not forced and 100 * (before - self._accuracy()) >= FRAGILE_POINTS - 1e-9:
             self.fragile.add(name)

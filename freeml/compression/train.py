@@ -13,19 +13,16 @@ from torch import Tensor
 from torch.nn import functional
 
 from freeml.compression.channels import Channels
-from freeml.compression.coarse import coarsen
+from freeml.compression.coarse import NO_ROUNDING, Rounding, coarsen
 from freeml.compression.head import Head
 from freeml.compression.twin import FORMS, Twin, levels_name, step_name
+from freeml.compression.variety import Answers, Pages, find_variety
 from freeml.data import Part
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.storage import PackedBits
-
-BATCH = 64
-LARGEST_EPOCH = 8192
-"""Samples of an epoch at most."""
 
 CHUNK = 256
 TEMPERATURE = 3.0
@@ -47,13 +44,13 @@ SCORED_SAMPLES = 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """What nets are trained towards: samples (n, *input shape), their classes, and the original net's answers.
+    """What nets are trained towards: samples (n, *input shape), their classes, and what the original net answers.
 
-    `answers` are its logits (n, classes); `others` its further real outputs by name, (n, *shape); `original` computes
-    both for any input. `distilled` is the weight of those answers in the loss.
+    `answers` are its logits (n, classes); `others` its further real outputs by name, (n, *shape); `original` gives both
+    for any samples. `distilled` is the weight of those answers in the loss.
     """
 
-    original: Twin
+    original: Answers
     x: Tensor
     y: Tensor
     answers: Tensor
@@ -79,18 +76,24 @@ def make_lesson(graph: Graph, head: Head, part: Part) -> Lesson:
     """The original net's answers on a part of the data."""
     x = torch.from_numpy(part.x.reshape(len(part), *graph.types[graph.inputs[0]].shape))
     further = [name for name in graph.outputs[1:] if graph.types[name].dtype == "float32"]
-    twin, answers = Twin(graph), []
-    others: dict[str, list[Tensor]] = {name: [] for name in further}
-    with torch.no_grad():
-        for chunk in torch.split(x, CHUNK):
-            values = twin({graph.inputs[0]: chunk})
-            answers.append(head.logits(values))
-            for name in further:
-                others[name].append(values[name])
+    twin = Twin(graph)
+
+    def original(x: Tensor) -> tuple[Tensor, ...]:
+        with torch.no_grad():
+            values = twin({graph.inputs[0]: x})
+            return head.logits(values), *(values[name] for name in further)
+
+    answers, *others = (torch.cat(parts) for parts in zip(*map(original, torch.split(x, CHUNK)), strict=True))
     return Lesson(
-        original=twin, x=x, y=torch.from_numpy(part.y), answers=torch.cat(answers),
-        others={name: torch.cat(parts) for name, parts in others.items()},
+        original=original, x=x, y=torch.from_numpy(part.y), answers=answers,
+        others=dict(zip(further, others, strict=True)),
     )  # fmt: skip
+
+
+def make_pages(lesson: Lesson, validation: Lesson, *, seed: int) -> Pages:
+    """The samples to train with: the lesson's, changed in what the original net tolerates on validation data."""
+    variety = find_variety(validation.x, validation.y, lesson.original)
+    return Pages(lesson.x, variety, lesson.original, seed=seed)
 
 
 def right_answers(graph: Graph, head: Head, lesson: Lesson) -> Array:
@@ -108,30 +111,26 @@ def _distance(logits: Tensor, answers: Tensor) -> Tensor:
     return TEMPERATURE**2 * functional.kl_div(soft, aim, reduction="batchmean")
 
 
-def _mixed_loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor, chance: np.random.Generator) -> Tensor:
-    """On samples between two of the data, where only the original net knows an answer."""
-    share = torch.from_numpy(chance.random((len(rows), *(1,) * (lesson.x.ndim - 1)), dtype=np.float32))
-    one = lesson.x[rows]
-    x = {twin.graph.inputs[0]: one + share * (one.flip(0) - one)}
-    with torch.no_grad():
-        answers = head.logits(lesson.original(x))
-    return _distance(head.logits(twin(x)), answers)
-
-
-def _loss(twin: Twin, head: Head, lesson: Lesson, rows: Tensor) -> Tensor:
-    values = twin({twin.graph.inputs[0]: lesson.x[rows]})
+def _loss(twin: Twin, head: Head, lesson: Lesson, x: Tensor, answers: Sequence[Tensor], y: Tensor | None) -> Tensor:
+    """Of samples with what the original net answers and their classes, None where only the original knows an answer."""
+    values = twin({twin.graph.inputs[0]: x})
     logits = head.logits(values)
-    soft = _distance(logits, lesson.answers[rows])
-    loss = lesson.distilled * soft + (1 - lesson.distilled) * functional.cross_entropy(logits, lesson.y[rows])
-    for name, whole in lesson.others.items():
-        loss = loss + functional.mse_loss(values[name], whole[rows]) / whole.square().mean().clamp_min(1e-12)
+    loss = _distance(logits, answers[0])
+    if y is not None:
+        loss = lesson.distilled * loss + (1 - lesson.distilled) * functional.cross_entropy(logits, y)
+    for (name, whole), aim in zip(lesson.others.items(), answers[1:], strict=True):
+        loss = loss + functional.mse_loss(values[name], aim) / whole.square().mean().clamp_min(1e-12)
     return loss
 
 
 def _validation_loss(twin: Twin, head: Head, validation: Lesson) -> float:
     with torch.no_grad():
-        chunks = torch.split(torch.arange(len(validation)), CHUNK)
-        return sum(float(_loss(twin, head, validation, rows)) * len(rows) for rows in chunks) / len(validation)
+        total = 0.0
+        for rows in torch.split(torch.arange(len(validation)), CHUNK):
+            answers = [validation.answers[rows], *(whole[rows] for whole in validation.others.values())]
+            loss = _loss(twin, head, validation, validation.x[rows], answers, validation.y[rows])
+            total += float(loss) * len(rows)
+        return total / len(validation)
 
 
 def retrain(
@@ -139,38 +138,36 @@ def retrain(
     head: Head,
     lesson: Lesson,
     validation: Lesson,
+    pages: Pages,
     *,
     epochs: int,
     seed: int,
     show: Callable[[int], None],
     masks: Mapping[str, Array] | None = None,
     largest_step: float = STEP,
+    rounding: Rounding = NO_ROUNDING,
 ) -> Graph:
     """The net of the epoch with the least loss on validation data, the start included.
 
     The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
     that was hardly trained.
     Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
-    `show` is told how many epochs are done. `masks` (bool, by
-    constant name) say which weights may differ from zero; the others, zero in `graph`, are zero again after each step.
+    `pages` hold the samples; `show` is told how many epochs are done. `masks` (bool, by constant name) say which
+    weights may differ from zero; the others, zero in `graph`, are zero again after each step. With `rounding` the net
+    is trained as it will be rounded.
     """
-    twin, chance = Twin(graph), np.random.default_rng(seed)
+    twin = Twin(graph, rounding)
     sizes = _sizes(twin, lesson.x[:CHUNK])
     first = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     second = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     best, least = graph, _validation_loss(twin, head, validation)
-    rows = min(len(lesson), LARGEST_EPOCH)
-    batches = -(-rows // BATCH)
-    done = 0
+    page, done = int(np.random.default_rng(seed).integers(pages.count)), 0
     for epoch in range(epochs):
-        order = torch.from_numpy(chance.permutation(len(lesson))[:rows])
-        for batch in torch.split(order, BATCH):
-            step = largest_step * 0.5 * (1 + cos(pi * done / (epochs * batches)))
+        for batch in pages.read(page + epoch):
+            step = largest_step * 0.5 * (1 + cos(pi * done / (epochs * pages.batches)))
             done += 1
-            if done % 2:
-                _loss(twin, head, lesson, batch).backward()  # type: ignore[no-untyped-call]
-            else:
-                _mixed_loss(twin, head, lesson, batch, chance).backward()  # type: ignore[no-untyped-call]
+            y = None if batch.rows is None else lesson.y[batch.rows]
+            _loss(twin, head, lesson, batch.x, batch.answers, y).backward()  # type: ignore[no-untyped-call]
             _descend(twin, sizes, first, second, step, done)
             _threshold(twin, masks or {})
         loss = _validation_loss(twin, head, validation)

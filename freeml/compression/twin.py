@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from freeml.compression.book import LARGEST_LEVEL, whole_levels
-from freeml.compression.coarse import coarse_bits, largest_number, on_grid, weight_axes
+from freeml.compression.coarse import NO_ROUNDING, Rounding, coarse_bits, largest_number, on_grid, weight_axes
 from freeml.errors import UnsupportedModelError
 from freeml.ir.graph import Graph, Op
 from freeml.ir.types import Array
@@ -59,10 +59,10 @@ class Twin:
     weights are trained through their grid: they count as the next number on it, the slope passes as if they were not
     rounded (Bengio et al., 2013), and the logarithm of each channel's step is a parameter too, under `step_name`
     (Esser et al., 2020). So are the levels of a layer's book, under `levels_name`: the slope of one is the sum of those
-    of its weights (Han et al., 2016).
+    of its weights (Han et al., 2016). What `rounding` names is rounded in the same way.
     """
 
-    def __init__(self, graph: Graph) -> None:
+    def __init__(self, graph: Graph, rounding: Rounding = NO_ROUNDING) -> None:
         """Raises UnsupportedModelError naming every node whose operator has no torch form."""
         problems = [
             f"node {node.name}: {stage.op.kind} cannot be trained; compile it without --flash and --ram"
@@ -72,7 +72,7 @@ class Twin:
         ]
         if problems:
             raise UnsupportedModelError(problems)
-        self.graph = graph
+        self.graph, self._formats = graph, rounding.values
         trained = {v for s in graph.stages() if isinstance(s.op, (Conv, Dense)) for v in s.inputs[1:]}
         self._constants = {name: torch.from_numpy(np.array(array)[None]) for name, array in graph.constants.items()}
         self.parameters = {
@@ -81,6 +81,8 @@ class Twin:
             if name in trained and graph.constants[name].dtype == np.float32
         }
         self._coarse = coarse_bits(graph)
+        plain = {name: axis for name, axis in weight_axes(graph).items() if name not in self._coarse}
+        self._plain = plain if rounding.weights else {}
         for name in self._coarse:
             steps = np.log(graph.brought[name].scale).astype(np.float32)
             along = [1] * self._constants[name].ndim
@@ -95,15 +97,24 @@ class Twin:
 
         A gate is multiplied into the first input of the stage whose first output it is named after.
         """
-        values: dict[str, Tensor] = {name: inputs[name] for name in self.graph.inputs}
+        values: dict[str, Tensor] = {name: self._seen(name, inputs[name]) for name in self.graph.inputs}
         constants = {**self._constants, **{name: self._rounded(name, bits) for name, bits in self._coarse.items()}}
+        constants |= {name: _in_8_bits(self._constants[name], axis) for name, axis in self._plain.items()}
         for stage in self.graph.stages():
             arguments = [values[v] if v in values else constants[v] for v in stage.inputs]
             gate = None if gates is None else gates.get(stage.outputs[0])
             if gate is not None:
                 arguments[0] = arguments[0] * gate
-            values[stage.outputs[0]] = FORMS[type(stage.op)](stage.op, tuple(arguments))
+            values[stage.outputs[0]] = self._seen(stage.outputs[0], FORMS[type(stage.op)](stage.op, tuple(arguments)))
         return values
+
+    def _seen(self, name: str, value: Tensor) -> Tensor:
+        """A value as those see it who read it."""
+        found = self._formats.get(name)
+        if found is None:
+            return value
+        number = torch.clamp(value / found.scale, found.qmin - found.zero_point, found.qmax - found.zero_point)
+        return _straight_through(number) * found.scale
 
     def constant(self, name: str) -> Tensor:
         """A constant with its sample axis, as it counts."""
@@ -128,14 +139,30 @@ class Twin:
         step, q = self.parameters[step_name(name)].exp(), largest_number(bits)
         multiples, levels = self._constants[name] / step, self.parameters.get(levels_name(name))
         if levels is None:
-            number = torch.clamp(multiples, -q, q)
-            return (number + (number.round() - number).detach()) * step
-        rounded = levels + (levels.round().clamp(-LARGEST_LEVEL, LARGEST_LEVEL) - levels).detach()
-        book = rounded.sort().values
-        ends = book[0].detach() - 0.5, book[-1].detach() + 0.5  # what lies on an end is not beyond it
-        number = torch.clamp(multiples, *ends)
-        places = torch.bucketize(number.detach(), (book[1:] + book[:-1]).detach() / 2)
-        return (number - number.detach() + book[places]) * step
+            return _straight_through(torch.clamp(multiples, -q, q)) * step
+        return _on_book(multiples, levels) * step
+
+
+def _straight_through(number: Tensor) -> Tensor:
+    """The next whole number, with the slope of the number itself."""
+    return number + (number.round() - number).detach()
+
+
+def _on_book(numbers: Tensor, levels: Tensor) -> Tensor:
+    """The nearest whole level to each number (any shape), with the slope of the number and that of the level."""
+    whole = levels + (levels.round().clamp(-LARGEST_LEVEL, LARGEST_LEVEL) - levels).detach()
+    book = whole.sort().values
+    known = book.detach()
+    within = torch.clamp(numbers, known[0] - 0.5, known[-1] + 0.5)  # what lies on an end is not beyond it
+    places = torch.bucketize(within.detach(), (known[1:] + known[:-1]) / 2)
+    return within - within.detach() + book[places]
+
+
+def _in_8_bits(weights: Tensor, axis: int) -> Tensor:
+    """Weights (1, ...) as the quantizer rounds them: symmetric, a step for each index of `axis` behind the 1."""
+    others = [a for a in range(weights.ndim) if a != axis + 1]
+    step = weights.detach().abs().amax(dim=others, keepdim=True).clamp_min(1e-30) / 127
+    return _straight_through(weights / step) * step
 
 
 def step_name(weights: str) -> str:
@@ -176,7 +203,9 @@ def _conv(op: Conv, inputs: Inputs) -> Tensor:
     if any(pads):
         flat = functional.pad(flat, pads)
     if len(kernel) == 2:
-        y = functional.conv2d(flat, w, bias, op.strides, 0, op.dilations, op.group)
+        y = functional.conv2d(
+            flat.contiguous(memory_format=torch.channels_last), w, bias, op.strides, 0, op.dilations, op.group
+        )
     elif len(kernel) == 1:
         y = functional.conv1d(flat, w, bias, op.strides, 0, op.dilations, op.group)
     else:  # no spatial axis: a map of one position

@@ -20,7 +20,7 @@ from freeml.compression.channels import find_channels, remove
 from freeml.compression.coarse import coarsen, weight_axes
 from freeml.compression.head import Head, find_head
 from freeml.compression.stored import from_text, to_text
-from freeml.compression.train import Lesson, make_lesson, retrain, right_answers
+from freeml.compression.train import Lesson, make_lesson, make_pages, retrain, right_answers
 from freeml.compression.twin import Twin, levels_name, run, step_name
 from freeml.data import load_dataset
 from freeml.frontend.onnx_reader import import_onnx
@@ -170,8 +170,8 @@ def test_the_slope_of_a_level_is_the_sum_of_those_of_its_weights(graph: Graph) -
 def test_training_through_the_book(graph: Graph, lessons: tuple[Head, Lesson, Lesson]) -> None:
     """It mends what rounding to 2 bits broke; levels and steps move, and the net that comes back is of its book."""
     head, lesson, validation = lessons
-    coarse = booked(graph, 2)
-    trained = retrain(coarse, head, lesson, validation, epochs=20, seed=0, show=lambda _: None)
+    coarse, pages = booked(graph, 2), make_pages(lesson, validation, seed=0)
+    trained = retrain(coarse, head, lesson, validation, pages, epochs=20, seed=0, show=lambda _: None)
     before, after = (right_answers(net, head, validation).mean() for net in (coarse, trained))
     assert after > before + 0.1
     for name in weight_axes(graph):
@@ -188,7 +188,10 @@ def test_what_was_stored_trains_on_to_the_same_bytes(graph: Graph, lessons: tupl
     coarse = booked(graph, 2)
     again = from_text(to_text(coarse))
     assert to_text(again) == to_text(coarse)
-    ends = [retrain(g, head, lesson, validation, epochs=2, seed=0, show=lambda _: None) for g in (coarse, again)]
+    ends = []
+    for net in (coarse, again):
+        pages = make_pages(lesson, validation, seed=0)
+        ends.append(retrain(net, head, lesson, validation, pages, epochs=2, seed=0, show=lambda _: None))
     assert to_text(ends[0]) == to_text(ends[1])
     assert to_text(ends[0].brought) != to_text(coarse.brought)
 

@@ -15,7 +15,7 @@ from freeml.compression.allocate import Cuts, Estimator, Need, allocate, fewer_b
 from freeml.compression.channels import find_channels, remove
 from freeml.compression.coarse import coarse_bits, coarsen, largest_number, weight_axes
 from freeml.compression.head import find_head
-from freeml.compression.train import coarseness, importance, make_lesson, retrain, right_answers
+from freeml.compression.train import coarseness, importance, make_lesson, make_pages, retrain, right_answers
 from freeml.compression.twin import Twin, run, step_name
 from freeml.data import Dataset, load_dataset
 from freeml.frontend.onnx_reader import import_onnx
@@ -136,7 +136,9 @@ def test_retraining_mends_what_rounding_broke(graph: Graph, dataset: Dataset) ->
     head = find_head(graph)
     lesson, validation = make_lesson(graph, head, dataset.train), make_lesson(graph, head, dataset.val)
     coarse = all_coarse(graph, 2)
-    trained = retrain(coarse, head, lesson, validation, epochs=20, seed=0, show=lambda _: None)
+    trained = retrain(
+        coarse, head, lesson, validation, make_pages(lesson, validation, seed=0), epochs=20, seed=0, show=lambda _: None
+    )
     assert coarse_bits(trained) == dict.fromkeys(weight_axes(graph), 2)
     before, after = (right_answers(net, head, validation).mean() for net in (coarse, trained))
     assert before < 0.5

@@ -16,7 +16,7 @@ from freeml.compression.budget import Budget
 from freeml.compression.head import find_head
 from freeml.compression.search import Compressed
 from freeml.compression.sparsecomp import factorized, integers, large_layers, largest_mask, sparsecomp, weight_arrays
-from freeml.compression.train import make_lesson, retrain
+from freeml.compression.train import make_lesson, make_pages, retrain
 from freeml.data import Dataset, Part, load_dataset
 from freeml.errors import CompressionError, DataError, FreemlError
 from freeml.evaluate import quantized_predictions
@@ -196,12 +196,13 @@ def test_masks_hold_in_training(setting: Setting) -> None:
     start = replace(graph, constants={**graph.constants, name: graph.constants[name] * mask})
     head = find_head(graph)
     lesson, validation = (make_lesson(graph, head, part) for part in (setting.dataset.train, setting.dataset.val))
+    pages = make_pages(lesson, validation, seed=0)
     found = retrain(
-        start, head, lesson, validation, epochs=3, seed=0, show=lambda _: None, masks={name: mask}
+        start, head, lesson, validation, pages, epochs=3, seed=0, show=lambda _: None, masks={name: mask}
     ).constants[name]
     assert not found[~mask].any()
     assert not np.array_equal(found[mask], start.constants[name][mask]), "the others were trained"
-    free = retrain(start, head, lesson, validation, epochs=3, seed=0, show=lambda _: None).constants[name]
+    free = retrain(start, head, lesson, validation, pages, epochs=3, seed=0, show=lambda _: None).constants[name]
     assert free[~mask].any()
 
 
