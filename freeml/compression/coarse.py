@@ -1,7 +1,8 @@
 """Weights of 4 or 2 bits: a layer's float weights on a grid of few numbers, which its integer weights then are.
 
 A coarse layer is told by the format that its weights bring (`Graph.brought`): symmetric, one step for each output
-channel. Quantization keeps it as it keeps a quantized model's.
+channel, and a codebook where the numbers are not all that fit the bits. Quantization keeps it as it keeps a quantized
+model's.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from freeml.compression.book import LARGEST_LEVEL, find_book, on_book
 from freeml.ir.graph import Brought, Graph
 from freeml.ir.types import Array, FloatArray, QType
 from freeml.ops.conv import Conv
@@ -23,6 +25,10 @@ LEAST_STEP = 1e-4
 
 CLIPS = np.linspace(0.25, 1.0, 31)
 """Shares of a channel's largest weight that its grid may end at."""
+
+BOOK_BITS: tuple[PackedBits, ...] = (2,)
+"""Bits of weights that the search gives a book: of 2 bits multiples of one step use three of four codes, and trained
+weights of 4 bits gain next to nothing by it (docs/compression.md)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,26 +71,43 @@ def without_formats(graph: Graph) -> Graph:
     return replace(graph, brought={}, statistics={})
 
 
-def coarsen(graph: Graph, name: str, bits: PackedBits) -> Graph:
-    """The graph with the weights `name` of so many bits, their grid that of least squared error in each channel."""
+def coarsen(graph: Graph, name: str, bits: PackedBits, *, book: bool | None = None) -> Graph:
+    """The graph with the weights `name` of so many bits, at the least squared error that is found.
+
+    Each channel has a step. With a `book` (None: where `BOOK_BITS` says so) the weights are levels that the layer
+    chooses times it, without one small whole multiples.
+    """
     axis = weight_axes(graph)[name]
     weights = np.moveaxis(graph.constants[name].astype(np.float64), axis, 0)
-    flat, q = weights.reshape(weights.shape[0], -1), largest_number(bits)
-    largest = np.abs(flat).max(axis=1)
+    rows = weights.reshape(weights.shape[0], -1)
+    steps = _uniform_steps(rows, bits)
+    if not (bits in BOOK_BITS if book is None else book):
+        return on_grid(graph, name, steps, bits)
+    steps, levels = find_book(rows, bits, steps)
+    return on_grid(graph, name, steps, bits, levels)
+
+
+def _uniform_steps(rows: FloatArray, bits: PackedBits) -> FloatArray:
+    """Steps (channels,) of weights (channels, length), each that of least squared error for its channel."""
+    q = largest_number(bits)
+    largest = np.abs(rows).max(axis=1)
     steps = np.where(largest > 0, largest, 1.0)[:, np.newaxis] * CLIPS / q
-    error = [((np.clip(np.round(flat / s[:, None]), -q, q) * s[:, None] - flat) ** 2).sum(axis=1) for s in steps.T]
-    best = steps[np.arange(len(flat)), np.argmin(error, axis=0)]
-    return on_grid(graph, name, best, bits)
+    error = [((np.clip(np.round(rows / s[:, None]), -q, q) * s[:, None] - rows) ** 2).sum(axis=1) for s in steps.T]
+    best: FloatArray = steps[np.arange(len(rows)), np.argmin(error, axis=0)]
+    return best
 
 
-def on_grid(graph: Graph, name: str, steps: FloatArray, bits: PackedBits) -> Graph:
-    """The graph with the weights `name` brought to whole multiples of `steps`, one for each output channel."""
+def on_grid(graph: Graph, name: str, steps: FloatArray, bits: PackedBits, levels: tuple[int, ...] = ()) -> Graph:
+    """The graph with the weights `name` brought to multiples of `steps`, one for each output channel: the whole ones
+    that fit the bits or, with a book, its `levels`."""
     axis, q = weight_axes(graph)[name], largest_number(bits)
-    least = max(LEAST_STEP * float(steps.max()), float(np.finfo(np.float32).tiny))
+    finer = LARGEST_LEVEL / largest_number(4) if levels else 1.0  # steps of a book are smaller, biases are not
+    least = max(LEAST_STEP * finer * float(steps.max()), float(np.finfo(np.float32).tiny))
     exact = np.maximum(steps, least).astype(np.float32).astype(np.float64)
     along = [1] * graph.constants[name].ndim
     along[axis] = len(steps)
-    numbers = np.clip(np.round(graph.constants[name] / exact.reshape(along)), -q, q)
+    multiples = graph.constants[name] / exact.reshape(along)
+    numbers = on_book(multiples, levels) if levels else np.clip(np.round(multiples), -q, q)
     array: Array = (numbers * exact.reshape(along)).astype(np.float32)
-    brought = Brought(scale=exact, zero_point=np.zeros(len(steps), dtype=np.int64), bits=bits, axis=axis)
+    brought = Brought(scale=exact, zero_point=np.zeros(len(steps), dtype=np.int64), bits=bits, axis=axis, levels=levels)
     return replace(graph, constants={**graph.constants, name: array}, brought={**graph.brought, name: brought})

@@ -15,7 +15,7 @@ from torch.nn import functional
 from freeml.compression.channels import Channels
 from freeml.compression.coarse import NO_ROUNDING, Rounding, coarsen
 from freeml.compression.head import Head
-from freeml.compression.twin import FORMS, Twin, step_name
+from freeml.compression.twin import FORMS, Twin, levels_name, step_name
 from freeml.compression.variety import Answers, Pages, find_variety
 from freeml.data import Part
 from freeml.ir.graph import Graph
@@ -34,6 +34,9 @@ STEP = 0.02
 
 STEP_OF_STEPS = 0.25
 """What the logarithm of a coarse layer's steps changes by, relative to what its weights do."""
+
+STEP_OF_LEVELS = 0.1
+"""What a level of a book changes by, relative to their root mean square, likewise."""
 
 BETAS = (0.9, 0.99)
 SCORED_SAMPLES = 1024
@@ -197,6 +200,9 @@ def _sizes(twin: Twin, x: Tensor) -> dict[str, Tensor]:
                     continue
                 if step_name(name) in twin.parameters:
                     sizes[step_name(name)] = torch.tensor(STEP_OF_STEPS)
+                if levels_name(name) in twin.parameters:
+                    levels = twin.parameters[levels_name(name)]
+                    sizes[levels_name(name)] = STEP_OF_LEVELS * levels.square().mean().sqrt().clamp_min(1.0)
                 axes = [axis for axis in range(tensor.ndim) if axis != channel % tensor.ndim]
                 size = tensor.square().mean().sqrt().clamp_min(1e-6)
                 sizes[name] = torch.maximum(tensor.square().mean(dim=axes, keepdim=True).sqrt(), 0.1 * size)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from freeml.compression.book import LARGEST_LEVEL, whole_levels
 from freeml.compression.coarse import NO_ROUNDING, Rounding, coarse_bits, largest_number, on_grid, weight_axes
 from freeml.errors import UnsupportedModelError
 from freeml.ir.graph import Graph, Op
@@ -57,7 +58,8 @@ class Twin:
     `parameters` are the weights and biases of convolutions and dense layers by constant name, float32 leaves. Coarse
     weights are trained through their grid: they count as the next number on it, the slope passes as if they were not
     rounded (Bengio et al., 2013), and the logarithm of each channel's step is a parameter too, under `step_name`
-    (Esser et al., 2020). What `rounding` names is rounded in the same way.
+    (Esser et al., 2020). So are the levels of a layer's book, under `levels_name`: the slope of one is the sum of those
+    of its weights (Han et al., 2016). What `rounding` names is rounded in the same way.
     """
 
     def __init__(self, graph: Graph, rounding: Rounding = NO_ROUNDING) -> None:
@@ -86,6 +88,9 @@ class Twin:
             along = [1] * self._constants[name].ndim
             along[1 + weight_axes(graph)[name]] = len(steps)
             self.parameters[step_name(name)] = torch.from_numpy(steps.reshape(along)).requires_grad_()
+            if graph.brought[name].levels:
+                levels = torch.tensor(graph.brought[name].levels, dtype=torch.float32)
+                self.parameters[levels_name(name)] = levels.requires_grad_()
 
     def __call__(self, inputs: Mapping[str, Tensor], gates: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """Every value by name, constants left out.
@@ -124,19 +129,33 @@ class Twin:
         graph = replace(self.graph, constants=constants)
         for name, bits in self._coarse.items():
             steps = self.parameters[step_name(name)].detach().double().exp().flatten().numpy()
-            graph = on_grid(graph, name, steps, bits)
+            levels = self.parameters.get(levels_name(name))
+            book = () if levels is None else whole_levels(levels.detach().numpy())
+            graph = on_grid(graph, name, steps, bits, book)
         return graph
 
     def _rounded(self, name: str, bits: PackedBits) -> Tensor:
         """Coarse weights as they count."""
         step, q = self.parameters[step_name(name)].exp(), largest_number(bits)
-        number = torch.clamp(self._constants[name] / step, -q, q)
-        return _straight_through(number) * step
+        multiples, levels = self._constants[name] / step, self.parameters.get(levels_name(name))
+        if levels is None:
+            return _straight_through(torch.clamp(multiples, -q, q)) * step
+        return _on_book(multiples, levels) * step
 
 
 def _straight_through(number: Tensor) -> Tensor:
     """The next whole number, with the slope of the number itself."""
     return number + (number.round() - number).detach()
+
+
+def _on_book(numbers: Tensor, levels: Tensor) -> Tensor:
+    """The nearest whole level to each number (any shape), with the slope of the number and that of the level."""
+    whole = levels + (levels.round().clamp(-LARGEST_LEVEL, LARGEST_LEVEL) - levels).detach()
+    book = whole.sort().values
+    known = book.detach()
+    within = torch.clamp(numbers, known[0] - 0.5, known[-1] + 0.5)  # what lies on an end is not beyond it
+    places = torch.bucketize(within.detach(), (known[1:] + known[:-1]) / 2)
+    return within - within.detach() + book[places]
 
 
 def _in_8_bits(weights: Tensor, axis: int) -> Tensor:
@@ -149,6 +168,11 @@ def _in_8_bits(weights: Tensor, axis: int) -> Tensor:
 def step_name(weights: str) -> str:
     """Name of the parameter that holds the logarithms of the steps of coarse weights."""
     return f"{weights} steps"
+
+
+def levels_name(weights: str) -> str:
+    """Name of the parameter that holds the levels of the book of coarse weights."""
+    return f"{weights} levels"
 
 
 def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:

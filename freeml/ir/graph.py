@@ -149,13 +149,16 @@ class Brought:
     """A number format that the model brings for a value (QuantizeLinear / DequantizeLinear).
 
     `scale` and `zero_point` are float64 / int64 arrays of length 1, or one entry per index of `axis`.
-    `bits` is 2, 4, 8, 16 or 32; formats are signed here (unsigned ones are shifted on import).
+    `bits` is 2, 4, 8, 16 or 32; formats are signed here (unsigned ones are shifted on import). `levels`, where there
+    are any, are a codebook: at most 2**bits ascending numbers of 8 bits, and every weight is one of them times its
+    scale.
     """
 
     scale: FloatArray
     zero_point: IntArray
     bits: int
     axis: int | None = None
+    levels: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
