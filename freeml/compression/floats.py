@@ -9,7 +9,7 @@ from freeml.compression.allocate import Need
 from freeml.compression.budget import Budget
 from freeml.evaluate import float_predictions
 from freeml.ir.graph import Graph
-from freeml.ir.types import Array
+from freeml.ir.types import Array, IntArray
 from freeml.ops.reshape import Reshape
 from freeml.work import macs_by_value
 
@@ -67,6 +67,10 @@ class FloatEstimator:
     def shifted(self, flash_offset: int, ram_offset: int) -> FloatEstimator:
         """The same with other offsets."""
         return replace(self, flash_offset=flash_offset, ram_offset=ram_offset)
+
+    def rows(self, graph: Graph) -> dict[str, IntArray]:
+        """None are read without their zeros."""
+        return {}
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
