@@ -15,6 +15,7 @@ from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.storage import BLOCK, sparse_forms
 from freeml.plan.layout import to_channels_last
+from freeml.plan.storage import LARGEST_BYTES
 
 SHARES: dict[int, tuple[float, ...]] = {1: (1 / 4, 1 / 8, 1 / 16), BLOCK: (1 / 2, 1 / 4, 1 / 8)}
 """What may be left of what there is in one step, by how many neighbours go together. Half of single weights takes more
@@ -44,26 +45,27 @@ def board_rows(graph: Graph, integers: QGraph) -> dict[str, IntArray]:
     `integers` is the same net, quantized.
     """
     makers, trained = {stage.outputs[0]: stage for stage in graph.stages()}, weight_axes(graph)
-    names: list[str | None] = []
+    names: dict[tuple[str, int], str] = {}
     constants = dict(integers.constants)
-    for op, stage in _linear(integers):
+    for key, op, stage in _linear(integers):
         name = makers[stage.outputs[0]].inputs[1]
         depthwise = isinstance(op, QConv) and op.depthwise
         if name not in trained or depthwise or op.wide or integers.types[stage.inputs[1]].dtype != "int8":
-            names.append(None)
             continue
-        names.append(name)
+        names[key] = name
         places = np.arange(graph.constants[name].size).reshape(graph.constants[name].shape)
         constants[stage.inputs[1]] = places.T if isinstance(op, QDense) else np.moveaxis(places, 1, -1)
     planned = to_channels_last(replace(integers, constants=constants))  # it moves places as it moves weights
-    found = (planned.constants[stage.inputs[1]] for _, stage in _linear(planned))
-    return {n: a.reshape(len(a), -1) for n, a in zip(names, found, strict=True) if n is not None}
+    found = {names[key]: planned.constants[stage.inputs[1]] for key, _, stage in _linear(planned) if key in names}
+    return {name: array.reshape(len(array), -1) for name, array in found.items()}
 
 
-def _linear(graph: QGraph) -> Iterator[tuple[QConv | QDense, Stage[QOp]]]:
-    for stage in graph.stages():
-        if isinstance(stage.op, (QConv, QDense)):
-            yield stage.op, stage
+def _linear(graph: QGraph) -> Iterator[tuple[tuple[str, int], QConv | QDense, Stage[QOp]]]:
+    """Convolutions and dense layers, each with its node's name and its place there, which a change of layout keeps."""
+    for node in graph.nodes:
+        for place, stage in enumerate(node.stages):
+            if isinstance(stage.op, (QConv, QDense)):
+                yield (node.name, place), stage.op, stage
 
 
 def ways_to_zero(
@@ -82,7 +84,8 @@ def ways_to_zero(
         for joined, shares in SHARES.items():
             for share in shares:
                 kept = _most_salient(matters, left, joined, share)
-                if not kept.any() or (saved := now - _bytes(kept)) <= 0:
+                saved = now - _bytes(kept)
+                if saved <= 0:
                     continue
                 mask = np.zeros(weights.size, dtype=bool)
                 mask[places] = kept
@@ -115,4 +118,5 @@ def _most_salient(matters: FloatArray, left: Array, joined: int, share: float) -
 
 def _bytes(kept: Array) -> int:
     """Flash that a layer takes without the zeros of a mask, bool (rows, length)."""
-    return min(int(form.stored_bytes(kept)) for form in sparse_forms(kept))
+    sizes = [int(form.stored_bytes(kept)) for form in sparse_forms(kept)]
+    return min((size for size in sizes if size <= LARGEST_BYTES), default=kept.size)

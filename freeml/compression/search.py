@@ -163,7 +163,7 @@ class _Search(Generic[B]):
     def _go_on_from(self, state: State) -> tuple[int, Need]:
         """Take up a trial where it was left: the steps done, and what the net took at the start."""
         self.graph, self.rounds, self.done = state.graph, list(state.rounds), state.done
-        self.masks = dict(state.masks)
+        self.masks = {name: mask.copy() for name, mask in state.masks.items()}  # those read back are read-only
         self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset)
         return state.steps, Need(flash=state.start_flash, ram=state.start_ram, cycles=0)
 
