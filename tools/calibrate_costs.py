@@ -282,10 +282,12 @@ def packed(graph: QGraph, seed: int) -> QGraph:
     chance, constants = np.random.default_rng(seed), dict(graph.constants)
     for stage in graph.stages():
         if isinstance(stage.op, (QConv, QDense)):
-            weights, largest = constants[stage.inputs[1]], int(chance.choice([7, 7, 1, 0, 0]))
+            weights, largest = constants[stage.inputs[1]], int(chance.choice([7, 7, 1, 0, 0, 0, 0]))
             coarse = np.clip(weights // (128 // (largest + 1)), -largest, largest)
-            sparse = weights * (chance.random(weights.shape) < chance.choice([0.05, 0.3]))
-            constants[stage.inputs[1]] = coarse if largest else sparse
+            rows, joined = weights.reshape(len(weights), -1), int(chance.choice([1, 4]))  # zeros alone or in blocks
+            left = chance.random((len(rows), -(-rows.shape[1] // joined))) < chance.choice([0.05, 0.3])
+            sparse = rows * np.repeat(left, joined, axis=1)[:, : rows.shape[1]]
+            constants[stage.inputs[1]] = coarse if largest else sparse.reshape(weights.shape)
     return pack_weights(replace(graph, constants=constants), int(chance.choice([0, 0, 2000])))
 
 
@@ -405,7 +407,7 @@ def main() -> None:
         path.write_text(json.dumps(price_file(found, arguments.board, arguments.toolchain), indent=1) + "\n")
     document = json.loads(path.read_text())
     known = {name: price for name, price in document["prices"].items() if not name.startswith(("unpack", "sparse"))}
-    found = collect(range(1000, 1000 + arguments.nets // 5), arguments, pack=True)
+    found = collect(range(1000, 1000 + 2 * arguments.nets // 5), arguments, pack=True)
     document["prices"] = extend([row for _, part in found for row in part], known)
     path.write_text(json.dumps(document, indent=1) + "\n")
     print(f"written to {path}")

@@ -1,8 +1,8 @@
 /* Dot products with the DSP extension: two 16-bit products and their sum in one SMLAD (Armv7-M ARM, DDI 0403). Loads
  * need not be aligned: normal memory allows it while CCR.UNALIGN_TRP is clear, as it is after reset.
  *
- * fm_dot_<x>_<w>(x [r0], w [r1], count [r2]) -> int32_t [r0]. The compiler of the net has proved that no sum overflows
- * 32 bits, whatever the order of its terms. */
+ * fm_dot_<x>_<w>(x [r0], w [r1], count [r2]), fm_dot_block_<x>_s8(x [r0], row [r1], blocks [r2], not 0) -> int32_t [r0].
+ * The compiler of the net has proved that no sum overflows 32 bits, whatever the order of its terms. */
 
         .file "dot.S"
         .syntax unified
@@ -110,3 +110,41 @@ fm_dot_\types:
         dot s16_s16
         dot s16_s8
         dot s8_s16
+
+        /* r8 holds the bits of the blocks ahead, and a one above them: that alone says that they are used up. `skip` is
+         * the bytes of four elements of x. */
+        .macro dot_block types, skip
+        .section .text.fm_dot_block_\types, "ax", %progbits
+        .global fm_dot_block_\types
+        .type fm_dot_block_\types, %function
+        .thumb_func
+fm_dot_block_\types:
+        push    {r4-r8}
+        movs    r3, #0
+1:      ldrb    r8, [r1], #1
+        orr     r8, r8, #0x100
+2:      lsrs    r8, r8, #1
+        bcs     3f
+        adds    r0, #\skip
+        subs    r2, #1
+        beq     4f
+        cmp     r8, #1
+        bne     2b
+        b       1b
+3:      four_\types
+        subs    r2, #1
+        beq     4f
+        cmp     r8, #1
+        bne     2b
+        b       1b
+4:      mov     r0, r3
+        pop     {r4-r8}
+        bx      lr
+        .size fm_dot_block_\types, . - fm_dot_block_\types
+        .section .stack_sizes, "o", %progbits, .text.fm_dot_block_\types
+        .word   fm_dot_block_\types
+        .uleb128 20
+        .endm
+
+        dot_block s8_s8, 4
+        dot_block s16_s8, 8

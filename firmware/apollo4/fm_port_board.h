@@ -23,5 +23,8 @@ int32_t fm_dot_s8_s8(const int8_t *x, const int8_t *w, size_t count);
 int32_t fm_dot_s16_s8(const int16_t *x, const int8_t *w, size_t count);
 int32_t fm_dot_s8_s16(const int8_t *x, const int16_t *w, size_t count);
 int32_t fm_dot_s16_s16(const int16_t *x, const int16_t *w, size_t count);
+#define FM_PORT_DOT_BLOCK
+int32_t fm_dot_block_s8_s8(const int8_t *x, const uint8_t *row, size_t blocks);
+int32_t fm_dot_block_s16_s8(const int16_t *x, const uint8_t *row, size_t blocks);
 
 #endif

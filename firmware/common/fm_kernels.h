@@ -85,7 +85,10 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
 /* fm_dot_delta_<x>_s8: dot product with a row of `entries` weights, each behind the number of zeros ahead of it.
  *
  * fm_dot_bitmap_<x>_s8: the same with a row of `size` bytes of bits, the lowest first: each that is set has a weight,
- * the next of `w`. A port may bring its own of both. */
+ * the next of `w`. A port may bring its own of both.
+ *
+ * fm_dot_block_<x>_s8: the same with a row of so many blocks (not 0) of four weights: a byte of bits for every eight of
+ * them, the lowest first, and behind it those whose bit is set. A port may bring its own. */
 #define FM_DEFINE_DOT_SPARSE(name, x_t)                                                                                \
     static inline int32_t fm_dot_delta_##name(const x_t *x, const uint8_t *row, size_t entries)                        \
     {                                                                                                                  \
@@ -110,6 +113,31 @@ static inline void fm_unpack2(int8_t *to, const uint8_t *from, size_t count, con
         }                                                                                                              \
         return sum;                                                                                                    \
     }
+
+#define FM_DEFINE_DOT_BLOCK(name, x_t)                                                                                 \
+    static inline int32_t fm_dot_block_##name(const x_t *x, const uint8_t *row, size_t blocks)                         \
+    {                                                                                                                  \
+        int32_t sum = 0;                                                                                               \
+        unsigned kept = 1U; /* bits of the blocks ahead, and one above them */                                         \
+        for (; blocks != 0U; --blocks, x += 4, kept >>= 1) {                                                           \
+            if (kept == 1U) {                                                                                          \
+                kept = 0x100U | *row++;                                                                                \
+            }                                                                                                          \
+            if ((kept & 1U) != 0U) {                                                                                   \
+                sum += fm_mul16(x[0], (int8_t)row[0]);                                                                 \
+                sum += fm_mul16(x[1], (int8_t)row[1]);                                                                 \
+                sum += fm_mul16(x[2], (int8_t)row[2]);                                                                 \
+                sum += fm_mul16(x[3], (int8_t)row[3]);                                                                 \
+                row += 4;                                                                                              \
+            }                                                                                                          \
+        }                                                                                                              \
+        return sum;                                                                                                    \
+    }
+
+#ifndef FM_PORT_DOT_BLOCK
+FM_DEFINE_DOT_BLOCK(s8_s8, int8_t)
+FM_DEFINE_DOT_BLOCK(s16_s8, int16_t)
+#endif
 
 #ifndef FM_PORT_DOT_SPARSE
 FM_DEFINE_DOT_SPARSE(s8_s8, int8_t)

@@ -3,6 +3,7 @@
  * to an operand register is sign-extended there; a byte that meets a word is extended here first, in R11.
  *
  * fm_dot_<x>_<w>(x [r12], w [r13], count [r14]), fm_dot_strided_<x>_<w>(the same, stride [r15]) -> int32_t [r12:r13].
+ * fm_dot_block_<x>_s8(x [r12], row [r13], blocks [r14], not 0) -> int32_t [r12:r13].
  * The compiler of the net has proved that no sum overflows 32 bits. R11 to R15 belong to the callee (MSP430 EABI,
  * SLAA534). */
 
@@ -154,3 +155,33 @@
         jnz     1b
 2:
         end fm_dot_strided_s8_s16
+
+        /* R15 holds the bits of the blocks ahead, and a one above them: that alone says that they are used up. `skip` is
+         * the bytes of four elements of x. */
+        .macro dot_block types, skip
+        begin fm_dot_block_\types
+1:      mov.b   @r13+, r15
+        bis     #0x100, r15
+2:      rra     r15
+        jc      3f
+        add     #\skip, r12
+        sub     #1, r14
+        jz      5f
+        cmp     #1, r15
+        jne     2b
+        jmp     1b
+3:      product_\types
+        product_\types
+        product_\types
+        product_\types
+        sub     #1, r14
+        jz      5f
+        cmp     #1, r15
+        jne     2b
+        jmp     1b
+5:
+        end fm_dot_block_\types
+        .endm
+
+        dot_block s8_s8, 4
+        dot_block s16_s8, 8

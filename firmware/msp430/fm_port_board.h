@@ -14,6 +14,7 @@
 /* Dot products in dot.S. */
 #define FM_PORT_DOT
 #define FM_PORT_DOT_STRIDED
+#define FM_PORT_DOT_BLOCK
 int32_t fm_dot_s8_s8(const int8_t *x, const int8_t *w, size_t count);
 int32_t fm_dot_s16_s8(const int16_t *x, const int8_t *w, size_t count);
 int32_t fm_dot_s8_s16(const int8_t *x, const int16_t *w, size_t count);
@@ -22,6 +23,8 @@ int32_t fm_dot_strided_s8_s8(const int8_t *x, const int8_t *w, size_t count, siz
 int32_t fm_dot_strided_s16_s8(const int16_t *x, const int8_t *w, size_t count, size_t stride);
 int32_t fm_dot_strided_s8_s16(const int8_t *x, const int16_t *w, size_t count, size_t stride);
 int32_t fm_dot_strided_s16_s16(const int16_t *x, const int16_t *w, size_t count, size_t stride);
+int32_t fm_dot_block_s8_s8(const int8_t *x, const uint8_t *row, size_t blocks);
+int32_t fm_dot_block_s16_s8(const int16_t *x, const uint8_t *row, size_t blocks);
 
 /* Copies in copy.S: the place behind the last element. */
 #define FM_PORT_COPY

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from math import inf
 from typing import Protocol
 
@@ -11,9 +12,10 @@ from freeml.arranging import LAYER_BYTES, arrange, arrange_again
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
 from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes
+from freeml.compression.pruning import Zeros, board_rows, cut_masks
 from freeml.intermittent import Granularity, predicted_cycles
-from freeml.ir.graph import Graph
-from freeml.ir.types import Array
+from freeml.ir.graph import Graph, QGraph
+from freeml.ir.types import Array, IntArray
 from freeml.ops.storage import PackedBits
 from freeml.passes.fuse import fusion_groups
 from freeml.plan.cost import CostModel
@@ -30,6 +32,8 @@ SHARE_AT_ONCE = 0.08
 FOLLOWS = 0.6
 """The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
 cost any: half, and something for what predictions are off by."""
+ZEROS_AT_ONCE = 2
+"""Ways to set weights to zero that are planned in one step: the best by what they are expected to save."""
 
 PROBES = 2
 
@@ -78,6 +82,10 @@ class Estimates(Protocol):
         """The same with other offsets."""
         ...
 
+    def rows(self, graph: Graph) -> Mapping[str, IntArray]:
+        """The weights that can be read without their zeros: see `board_rows`."""
+        ...
+
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
         ...
@@ -122,12 +130,17 @@ class Estimator:
         """The same with other offsets."""
         return replace(self, flash_offset=flash_offset, ram_offset=ram_offset, joules_per_cycle=joules_per_cycle)
 
+    def rows(self, graph: Graph) -> dict[str, IntArray]:
+        """Those that are packed."""
+        return board_rows(graph, self._integers(graph)) if self.packs else {}
+
+    def _integers(self, graph: Graph) -> QGraph:
+        seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
+        return quantize(graph, seen, precision=self.precision, method="minmax", groups=fusion_groups(graph))
+
     def need(self, graph: Graph) -> Need:
         """What the net takes."""
-        seen = observe(graph, {name: array[:PROBES] for name, array in self.inputs.items()})
-        groups = fusion_groups(graph)
-        integers = quantize(graph, seen, precision=self.precision, method="minmax", groups=groups)
-        found = arrange(integers, self.board)
+        found = arrange(self._integers(graph), self.board)
         if self.again:
             found = arrange_again(found, self.board, self.prices, flash_is_short=self.flash_is_short)
         planned, memory = found.graph, found.memory
@@ -157,21 +170,35 @@ class Estimator:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cuts:
-    """What is given up: units of channels, and bits of layers' weights by constant name."""
+    """What is given up: units of channels, and by constant name bits of layers' weights and those that become zero."""
 
     units: frozenset[int] = frozenset()
     bits: Mapping[str, PackedBits] = field(default_factory=dict)
+    kept: Mapping[str, Zeros] = field(default_factory=dict)
 
     def __bool__(self) -> bool:
         """Whether there is anything."""
-        return bool(self.units or self.bits)
+        return bool(self.units or self.bits or self.kept)
+
+    @property
+    def layers(self) -> Set[str]:
+        """The weights that lose bits, or become zero."""
+        return {*self.bits, *self.kept}
 
     def apply(self, graph: Graph, channels: Channels) -> Graph:
         """The graph without it."""
+        for zeros in self.kept.values():
+            graph = zeros.apply(graph)
         smaller = remove(graph, channels, self.units) if self.units else graph
         for name, bits in self.bits.items():
             smaller = coarsen(smaller, name, bits)
         return smaller
+
+    def masks(self, before: Mapping[str, Array], channels: Channels) -> dict[str, Array]:
+        """Which weights may differ from zero then, of those layers where not all may; `before` says the same of the
+        graph as it is. Fewer bits have room for all weights again."""
+        masks = {**before, **{name: zeros.mask for name, zeros in self.kept.items()}}
+        return cut_masks({name: mask for name, mask in masks.items() if name not in self.bits}, channels, self.units)
 
 
 def fewer_bits(graph: Graph) -> list[tuple[str, PackedBits]]:
@@ -191,6 +218,7 @@ def allocate(
     channels: Channels,
     scores: Mapping[int, float],
     coarse: Mapping[tuple[str, PackedBits], float],
+    zeros: Mapping[Zeros, float],
     estimator: Estimates,
     *,
     flash: float,
@@ -203,13 +231,14 @@ def allocate(
     """What to give up until the net is estimated to take at most so many bytes, and an inference so many joules; as far
     as it goes where it cannot.
 
-    In each step some units of one family go, or bits of one layer's weights (`coarse` has what that costs): that whose
-    score, for what it saves of what is lacking, is least. Bytes that only fall when several families shrink together
-    (two layers that share the peak) are approached by cycles. A share of the RAM that is lacking counts as `ram_weight`
-    of the same share of the flash.
+    In each step some units of one family go, or bits of one layer's weights, or some of them become zero (`coarse` and
+    `zeros` have what that costs): that whose score, for what it saves of what is lacking, is least. Bytes that only
+    fall when several families shrink together (two layers that share the peak) are approached by cycles. A share of the
+    RAM that is lacking counts as `ram_weight` of the same share of the flash.
 
-    Unpacking takes time. Bits that would leave the net slower than `follows` allows, measured by what it took at the
-    `start` of a search of which a share `done` is over, go only where no channel can.
+    Unpacking takes time, and so does finding weights that are not zero. Bits and zeros that would leave the net slower
+    than `follows` allows, measured by what it took at the `start` of a search of which a share `done` is over, go only
+    where no channel can.
     """
     cuts = Cuts()
     now = estimator.need(graph)
@@ -219,16 +248,17 @@ def allocate(
         if max(lacking.values()) <= 0:
             return cuts
         options: list[tuple[bool, float, float, int, Cuts, Need]] = []
-        for index, (cost, then) in enumerate(_steps(channels, scores, coarse, cuts)):
+        steps = chain(_steps(channels, scores, coarse, cuts), _zero_steps(zeros, cuts, lacking["flash"]))
+        for index, (cost, then) in enumerate(steps):
             need = estimator.need(then.apply(graph, channels))
             saved = {"flash": now.flash - need.flash, "ram": now.ram - need.ram, "energy": now.joules - need.joules}
             benefit = sum(weights[k] * min(1.0, saved[k] / lacking[k]) for k in lacking if lacking[k] > 0)
             cheaper = max(now.cycles - need.cycles, 0) / max(now.cycles, 1)
             worse = need.flash > max(flash, now.flash) or need.ram > max(ram, now.ram)
             worse = worse or need.joules > max(energy, now.joules)
-            if then.bits != cuts.bits and (benefit <= 0 or worse):  # rows to unpack take RAM, and time
+            if then.layers != cuts.layers and (benefit <= 0 or worse):  # rows to unpack take RAM, and time
                 continue
-            slow = then.bits != cuts.bits and start is not None and not follows(need, start, done)
+            slow = then.layers != cuts.layers and start is not None and not follows(need, start, done)
             ratio = cost / benefit if benefit > 0 else inf
             options.append((slow, ratio, cost / (cheaper + 1e-9), index, then, need))
         if not options:
@@ -271,5 +301,15 @@ def _steps(
         if taken:
             yield sum(scores[u] for u in taken) + 1e-12, replace(cuts, units=cuts.units | set(taken))
     for (name, bits), score in coarse.items():
-        if name not in cuts.bits:
+        if name not in cuts.layers:
             yield score + 1e-12, replace(cuts, bits={**cuts.bits, name: bits})
+
+
+def _zero_steps(zeros: Mapping[Zeros, float], cuts: Cuts, lacking: float) -> Iterator[tuple[float, Cuts]]:
+    """The zeros that cost least for what they save of the bytes of flash that are lacking."""
+    if lacking <= 0:
+        return
+    free = [way for way in zeros if way.name not in cuts.layers]
+    free.sort(key=lambda way: zeros[way] / min(way.saved_bytes, lacking))
+    for way in free[:ZEROS_AT_ONCE]:
+        yield zeros[way] + 1e-12, replace(cuts, kept={**cuts.kept, way.name: way})

@@ -13,7 +13,7 @@ import platform
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from freeml.compression.recipe import Recipe
 from freeml.compression.stored import from_text, to_text
 from freeml.errors import CheckpointError, FreemlError
 from freeml.ir.graph import Graph
+from freeml.ir.types import Array
 from freeml.report.figures import CompressionRound
 
 LOCK = "lock"
@@ -30,7 +31,8 @@ SUFFIX = ".trial.json"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class State:
-    """A trial between two steps: `steps` of it are done, `graph` is the net as it is now.
+    """A trial between two steps: `steps` of it are done, `graph` is the net as it is now; `masks` (bool, by constant
+    name) say which of its weights may differ from zero, of those layers where not all may.
 
     `start` is what the net took before anything was removed, the offsets are those that `Estimator` learned.
     """
@@ -43,6 +45,7 @@ class State:
     joules_per_cycle: float
     rounds: tuple[CompressionRound, ...]
     done: float
+    masks: Mapping[str, Array] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

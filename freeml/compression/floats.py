@@ -11,7 +11,7 @@ from freeml.compression.coarse import NO_ROUNDING, Rounding
 from freeml.errors import FreemlError
 from freeml.evaluate import float_predictions
 from freeml.ir.graph import Graph
-from freeml.ir.types import Array
+from freeml.ir.types import Array, IntArray
 from freeml.ops.reshape import Reshape
 from freeml.work import macs_by_value
 
@@ -81,6 +81,10 @@ class FloatEstimator:
     def shifted(self, flash_offset: int, ram_offset: int, joules_per_cycle: float) -> FloatEstimator:
         """The same with other offsets."""
         return replace(self, flash_offset=flash_offset, ram_offset=ram_offset, joules_per_cycle=joules_per_cycle)
+
+    def rows(self, graph: Graph) -> dict[str, IntArray]:
+        """None are read without their zeros."""
+        return {}
 
     def need(self, graph: Graph) -> Need:
         """What the net takes."""

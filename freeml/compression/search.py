@@ -16,8 +16,18 @@ from freeml.compression.checkpoint import State
 from freeml.compression.coarse import NO_ROUNDING, without_formats
 from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
+from freeml.compression.pruning import Zeros, ways_to_zero
 from freeml.compression.recipe import PLANS, Recipe
-from freeml.compression.train import coarseness, importance, make_lesson, make_pages, retrain, right_answers
+from freeml.compression.train import (
+    change_costs,
+    coarseness,
+    importance,
+    make_lesson,
+    make_pages,
+    retrain,
+    right_answers,
+    salience,
+)
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DoesNotFitError
 from freeml.evaluate import decision_point
@@ -152,13 +162,14 @@ class _Search(Generic[B]):
     def _go_on_from(self, state: State) -> tuple[int, Need]:
         """Take up a trial where it was left: the steps done, and what the net took at the start."""
         self.graph, self.rounds, self.done = state.graph, list(state.rounds), state.done
+        self.masks = {name: mask.copy() for name, mask in state.masks.items()}  # those read back are read-only
         self.estimator = self.estimator.shifted(state.flash_offset, state.ram_offset, state.joules_per_cycle)
         return state.steps, state.start
 
     def _keep(self, steps: int, start: Need) -> None:
         self.keep(
             State(
-                steps=steps, graph=self.graph, start=start,
+                steps=steps, graph=self.graph, masks=self.masks, start=start,
                 flash_offset=self.estimator.flash_offset, ram_offset=self.estimator.ram_offset,
                 joules_per_cycle=self.estimator.joules_per_cycle,
                 rounds=tuple(self.rounds), done=self.done,
@@ -178,11 +189,19 @@ class _Search(Generic[B]):
         options = fewer_bits(self.graph) if self.estimator.packs else []
         coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
         cuts = allocate(
-            self.graph, channels, scores, coarse, self.estimator,
+            self.graph, channels, scores, coarse, self._zeros(), self.estimator,
             flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start, done=done,
         )  # fmt: skip
-        self.graph = cuts.apply(self.graph, channels)
+        self.graph, self.masks = cuts.apply(self.graph, channels), cuts.masks(self.masks, channels)
         return bool(cuts)
+
+    def _zeros(self) -> dict[Zeros, float]:
+        """Ways to set weights to zero, with what each is expected to cost."""
+        rows = self.estimator.rows(self.graph)
+        matters = salience(self.graph, rows, self.head, self.lesson, seed=self.seed)
+        ways = ways_to_zero(self.graph, rows, self.masks, matters)
+        changed = {way: (way.name, way.apply(self.graph).constants[way.name]) for way in ways}
+        return change_costs(self.graph, changed, self.head, self.lesson, seed=self.seed)
 
     def _refine(self) -> bool:
         """Give back bits where flash is left that nothing else can use; whether there was any."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, pi
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,8 +19,8 @@ from freeml.compression.head import Head
 from freeml.compression.twin import FORMS, Twin, levels_name, step_name
 from freeml.compression.variety import Answers, Pages, find_variety
 from freeml.data import Part
-from freeml.ir.graph import Graph
-from freeml.ir.types import Array
+from freeml.ir.graph import Graph, Op
+from freeml.ir.types import Array, FloatArray
 from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.storage import PackedBits
@@ -40,6 +41,8 @@ STEP_OF_LEVELS = 0.1
 
 BETAS = (0.9, 0.99)
 SCORED_SAMPLES = 1024
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -272,28 +275,72 @@ def importance(graph: Graph, channels: Channels, head: Head, lesson: Lesson, *, 
 def coarseness(
     graph: Graph, options: Sequence[tuple[str, PackedBits]], head: Head, lesson: Lesson, *, seed: int
 ) -> dict[tuple[str, PackedBits], float]:
-    """What fewer bits for the weights of a layer are expected to cost, in the units of `importance`: half the mean
-    square of the loss's slope along what the layer's output changes by."""
-    scores = dict.fromkeys(options, 0.0)
-    if not options:
+    """What fewer bits for the weights of a layer are expected to cost: see `change_costs`."""
+    changed = {option: (option[0], coarsen(graph, *option).constants[option[0]]) for option in options}
+    return change_costs(graph, changed, head, lesson, seed=seed)
+
+
+def change_costs(
+    graph: Graph, changed: Mapping[T, tuple[str, Array]], head: Head, lesson: Lesson, *, seed: int
+) -> dict[T, float]:
+    """What other weights of a layer (their constant's name and what they become) are expected to cost, in the units of
+    `importance`: half the mean square of the loss's slope along what the layer's output changes by."""
+    scores = dict.fromkeys(changed, 0.0)
+    if not changed:
         return scores
     makers = {stage.inputs[1]: stage for stage in graph.stages() if isinstance(stage.op, (Conv, Dense))}
     twin, chance = Twin(graph), np.random.default_rng(seed)
-    changed = {option: coarsen(graph, *option).constants[option[0]] for option in options}
     rows = torch.from_numpy(chance.permutation(len(lesson))[:SCORED_SAMPLES])
     for batch in torch.split(rows, CHUNK):
         values = twin({graph.inputs[0]: lesson.x[batch]})
-        outputs = [values[makers[name].outputs[0]] for name, _ in options]
+        outputs = [values[makers[name].outputs[0]] for name, _ in changed.values()]
         loss = _own_loss(values, head, lesson, chance)
         slopes = torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True)
         with torch.no_grad():
-            for option, output, slope in zip(options, outputs, slopes, strict=True):
-                stage = makers[option[0]]
-                weights = torch.from_numpy(changed[option].copy())[None]
+            for (option, (name, array)), output, slope in zip(changed.items(), outputs, slopes, strict=True):
+                stage = makers[name]
+                weights = torch.from_numpy(array.copy())[None]
                 arguments = (values[stage.inputs[0]], weights, *map(twin.constant, stage.inputs[2:]))
                 change = FORMS[type(stage.op)](stage.op, arguments) - output
                 scores[option] += float((slope * change).flatten(1).sum(dim=1).double().square().sum())
     return {option: score / (2 * len(rows)) for option, score in scores.items()}
+
+
+def salience(graph: Graph, names: Collection[str], head: Head, lesson: Lesson, *, seed: int) -> dict[str, FloatArray]:
+    """What each weight of the layers with these weights matters within its layer, like the weights: its square, times
+    the mean square of the input that it meets, times that of the loss's slope along its output.
+
+    The diagonal of the Fisher information, the two factors taken as independent (J. Martens and R. Grosse, 2015).
+    """
+    makers = {stage.inputs[1]: stage for stage in graph.stages() if isinstance(stage.op, (Conv, Dense))}
+    if not names:
+        return {}
+    twin, chance = Twin(graph), np.random.default_rng(seed)
+    met: dict[str, Tensor] = {}
+    felt: dict[str, Tensor] = {}
+    for batch in torch.split(torch.from_numpy(chance.permutation(len(lesson))[:SCORED_SAMPLES]), CHUNK):
+        values = twin({graph.inputs[0]: lesson.x[batch]})
+        outputs = [values[makers[name].outputs[0]] for name in names]
+        loss = _own_loss(values, head, lesson, chance)
+        slopes = torch.autograd.grad(loss, outputs, allow_unused=True, materialize_grads=True)
+        for name, slope in zip(names, slopes, strict=True):
+            axis = 2 if isinstance(makers[name].op, Conv) else slope.ndim - 1
+            for found, tensor in ((met, values[makers[name].inputs[0]].detach()), (felt, slope)):
+                power = tensor.double().square().transpose(0, axis).flatten(1).mean(dim=1)
+                found[name] = found.get(name, torch.zeros_like(power)) + power
+    return {
+        name: _outer(makers[name].op, graph.constants[name], met[name].numpy(), felt[name].numpy()) for name in names
+    }
+
+
+def _outer(op: Op, weights: FloatArray, met: FloatArray, felt: FloatArray) -> FloatArray:
+    """Squares of weights times what their inputs and outputs bring, each a number for a channel."""
+    squares: FloatArray = np.square(weights, dtype=np.float64)
+    if not isinstance(op, Conv):
+        return squares * met[:, np.newaxis] * felt
+    by_group = np.repeat(met.reshape(op.group, -1), len(weights) // op.group, axis=0)  # (outputs, inputs of each)
+    matters: FloatArray = (by_group * felt[:, np.newaxis]).reshape(*weights.shape[:2], *(1,) * (weights.ndim - 2))
+    return squares * matters
 
 
 def _own_loss(values: dict[str, Tensor], head: Head, lesson: Lesson, chance: np.random.Generator) -> Tensor:

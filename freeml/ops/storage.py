@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from freeml.ir.types import IntArray
+from freeml.ir.types import Array, IntArray
 
 PackedBits = Literal[2, 4]
 SIGNED: dict[PackedBits, tuple[int, ...]] = {
@@ -74,9 +74,12 @@ class Packed:
         return np.array(found, dtype=np.int64).reshape(rows, length)
 
 
-SparseKind = Literal["delta", "bitmap"]
+SparseKind = Literal["delta", "bitmap", "block"]
 FARTHEST = 255
 """Zeros that an entry of a delta row may skip at most."""
+
+BLOCK = 4
+"""Consecutive weights of a row that are kept or left out together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +88,10 @@ class Sparse:
 
     `delta`: entries of two bytes, how many zeros to skip and the weight behind them; where more than 255 zeros follow
     one another, entries of weight 0 bridge them. `bitmap`: a bit for each weight, the lowest of a byte first, a row
-    beginning with a byte, and behind those of all rows the weights that are not zero. In both, a table of row ends
-    tells the rows' entries (or weights) apart. `entries` are those of all rows.
+    beginning with a byte, and behind those of all rows the weights that are not zero. `block`: a row is a byte of bits
+    for every eight blocks of four weights, the lowest for the first, and behind it those of these blocks in which
+    something is not zero, whole; at its end the weights that fill no block. In all, a table of row ends tells the rows'
+    entries (or weights, or bytes) apart. `entries` are those of all rows: skips, weights or blocks.
     """
 
     kind: SparseKind
@@ -94,24 +99,33 @@ class Sparse:
 
     def row_bytes(self, length: int) -> int:
         """Bytes of a row's bits."""
-        return -(-length // 8)
+        return -(-(length // BLOCK if self.kind == "block" else length) // 8)
 
     def stored_bytes(self, weights: IntArray) -> int:
         """Bytes of weights (rows, length), with the table of row ends."""
         ends = 2 * (len(weights) + 1)
         if self.kind == "delta":
             return 2 * self.entries + ends
-        return len(weights) * self.row_bytes(weights.shape[1]) + self.entries + ends
+        rows = len(weights)
+        length: int = weights.shape[1]
+        if self.kind == "block":
+            return rows * (self.row_bytes(length) + length % BLOCK) + BLOCK * self.entries + ends
+        return rows * self.row_bytes(length) + self.entries + ends
 
     def encode(self, weights: IntArray) -> tuple[int, ...]:
         """Bytes of weights (rows, length)."""
         if self.kind == "delta":
             return tuple(byte for row in weights for skip, weight in _delta(row) for byte in (skip, weight & 0xFF))
+        if self.kind == "block":
+            data, there = _blocks(weights)
+            return tuple((data[there] & 0xFF).tolist())
         bits = np.packbits(weights != 0, axis=1, bitorder="little").ravel().tolist()
         return (*bits, *(int(weight) & 0xFF for weight in weights[weights != 0]))
 
     def ends(self, weights: IntArray) -> tuple[int, ...]:
         """Where each row's entries begin, and the last's end."""
+        if self.kind == "block":
+            return (0, *np.cumsum(_blocks(weights)[1].sum(axis=1)).tolist())
         counts = [len(_delta(row)) if self.kind == "delta" else int(np.count_nonzero(row)) for row in weights]
         return (0, *np.cumsum(counts).tolist())
 
@@ -124,6 +138,9 @@ class Sparse:
                 for entry in range(start, stop):
                     place += 1 + data[2 * entry]
                     found[row, place] = _signed(data[2 * entry + 1])
+                continue
+            if self.kind == "block":
+                found[row] = _block_row(data[start:stop], length)
                 continue
             bits = [data[row * self.row_bytes(length) + i // 8] >> (i % 8) & 1 for i in range(length)]
             values = data[rows * self.row_bytes(length) + start : rows * self.row_bytes(length) + stop]
@@ -147,6 +164,33 @@ def _delta(row: IntArray) -> list[tuple[int, int]]:
     return found
 
 
+def _blocks(weights: IntArray) -> tuple[IntArray, Array]:
+    """Rows of the block form as if every block were kept (int64), and what is there of them (bool); (rows, bytes)."""
+    rows, length = weights.shape
+    whole, rest = length // BLOCK * BLOCK, length % BLOCK
+    padded = np.zeros((rows, -(-whole // (8 * BLOCK)), 8, BLOCK), dtype=np.int64)
+    padded.reshape(rows, -1)[:, :whole] = weights[:, :whole]
+    kept = padded.any(axis=3)
+    bits = np.packbits(kept, axis=2, bitorder="little")
+    data = np.concatenate((bits, padded.reshape(*padded.shape[:2], -1)), axis=2).reshape(rows, -1)
+    there = np.concatenate((np.ones_like(bits, dtype=bool), np.repeat(kept, BLOCK, axis=2)), axis=2).reshape(rows, -1)
+    end = np.ones((rows, rest), dtype=bool)
+    return np.concatenate((data, weights[:, whole:]), axis=1), np.concatenate((there, end), axis=1)
+
+
+def _block_row(data: Sequence[int], length: int) -> list[int]:
+    """The weights of a row of the block form."""
+    found: list[int] = []
+    position = 0
+    for block in range(length // BLOCK):
+        if block % 8 == 0:
+            bits, position = data[position], position + 1
+        kept = bits >> (block % 8) & 1
+        found += [_signed(byte) for byte in data[position : position + BLOCK]] if kept else [0] * BLOCK
+        position += BLOCK * kept
+    return found + [_signed(byte) for byte in data[position:]]
+
+
 Storage = Packed | Sparse
 
 
@@ -159,10 +203,20 @@ def form_name(form: Storage) -> str:
 
 def sparse_forms(weights: IntArray) -> tuple[Sparse, ...]:
     """Every way to leave out the zeros of weights (rows, length). No array of C is empty, so something must be left."""
-    entries = sum(len(_delta(row)) for row in weights)
-    if entries == 0:
+    rows, columns = np.nonzero(weights)
+    if len(rows) == 0:
         return ()
-    return Sparse(kind="delta", entries=entries), Sparse(kind="bitmap", entries=int(np.count_nonzero(weights)))
+    first = np.append(True, rows[1:] != rows[:-1])
+    skipped = np.where(first, columns, np.diff(columns, prepend=0) - 1)
+    found = (
+        Sparse(kind="delta", entries=int((1 + skipped // (FARTHEST + 1)).sum())),
+        Sparse(kind="bitmap", entries=len(rows)),
+    )
+    length = weights.shape[1] // BLOCK * BLOCK
+    if length == 0:
+        return found
+    blocks = weights[:, :length].reshape(len(weights), -1, BLOCK).any(axis=2)
+    return *found, Sparse(kind="block", entries=int(np.count_nonzero(blocks)))
 
 
 def packings(weights: IntArray, *, whole: bool) -> tuple[Packed, ...]:

@@ -17,7 +17,7 @@ from freeml.ops.concat import ConcatView
 from freeml.ops.conv import ConvView
 from freeml.ops.dense import DenseView
 from freeml.ops.pool import PoolView
-from freeml.ops.storage import Packed, Sparse
+from freeml.ops.storage import BLOCK, Packed, Sparse
 from freeml.ops.windows import Plane
 from freeml.plan.counting import Events, count_requant, spans
 from freeml.plan.others import ALONE, elementwise, numbers
@@ -192,6 +192,10 @@ def _sparse(found: Events, sparse: Sparse, name: str, row: int, rows: int, outpu
     found[f"sparse.{sparse.kind}.{name}.entries"] += sparse.entries * (outputs // rows)
     if sparse.kind == "bitmap":
         found[f"sparse.bitmap.{name}.bytes"] += outputs * sparse.row_bytes(row)
+    if sparse.kind == "block":
+        found[f"sparse.block.{name}.blocks"] += outputs * (row // BLOCK)
+        if row % BLOCK:  # what fills no block is a dot product of its own
+            _dot(found, name, row % BLOCK, outputs, strided=False)
 
 
 # --- convolutions and dense layers -----------------------------------------------------------------------------------

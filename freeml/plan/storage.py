@@ -10,7 +10,7 @@ from freeml.ir.graph import QGraph, QOp, Stage
 from freeml.ir.types import IntArray
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
-from freeml.ops.storage import Packed, Storage, packings, sparse_forms
+from freeml.ops.storage import BLOCK, Packed, Storage, packings, sparse_forms
 from freeml.plan.memory import MemoryPlan
 from freeml.plan.placement import CODE_RESERVE_BYTES
 from freeml.targets import Board
@@ -24,10 +24,10 @@ FEW_BYTES = 16
 LARGEST_BYTES = 32_767
 """Of a layer that is not stored as it is: what 16-bit differences of pointers reach."""
 
-DENSE, UNPACK, ENTRY, BIT, ONE = 8.4, 13.6, 77.0, 3.2, 81.0
+DENSE, UNPACK, ENTRY, BIT, ONE, SKIP, KEEP = 8.4, 13.6, 77.0, 4.0, 79.4, 10.6, 31.1
 """Cycles of a weight in a dot product, of unpacking one of 4 bits, of an entry of a delta row, of a bit of a bitmap and
-of a bit that is set: those of the MSP430 with zig (freeml/plan/prices), to tell forms apart on any board, not to
-predict."""
+of a bit that is set, of a block and, besides, of one that is kept: those of the MSP430 with zig (freeml/plan/prices),
+to tell forms apart on any board, not to predict."""
 
 
 def pack_weights(graph: QGraph, whole_bytes: int, near_bytes: int | None = None, plain: Collection[str] = ()) -> QGraph:
@@ -110,4 +110,6 @@ def _work(rows: IntArray, form: Storage | None, uses: int) -> float:
         return uses * DENSE * rows.size
     if isinstance(form, Packed):
         return uses * DENSE * rows.size + (1 if form.whole else uses) * UNPACK * rows.size
+    if form.kind == "block":
+        return uses * (SKIP * rows.size / BLOCK + KEEP * form.entries)
     return uses * (ENTRY * form.entries if form.kind == "delta" else BIT * rows.size + ONE * form.entries)

@@ -41,13 +41,13 @@ def check(name, board_name, kind, folder):
 
 
 def test_every_form_is_there():
-    """4 and 2 bits with the shared book and with one of their own, whole and by row; both sparse forms."""
+    """4 and 2 bits with the shared book and with one of their own, whole and by row; all sparse forms."""
     ops = [stage.op for name in NETS for stage in gate_net(name).host.graph.stages()]
     forms = [op.packed for op in ops if isinstance(op, (QConv, QDense)) and op.packed is not None]
     packed = [form for form in forms if isinstance(form, Packed)]
     assert {(form.bits, bool(form.book)) for form in packed} == {(4, False), (4, True), (2, False), (2, True)}
     assert {form.whole for form in packed} == {False, True}
-    assert {form.kind for form in forms if isinstance(form, Sparse)} == {"delta", "bitmap"}
+    assert {form.kind for form in forms if isinstance(form, Sparse)} == {"delta", "bitmap", "block"}
 
 
 @pytest.mark.parametrize("board", sorted(BOARDS))

@@ -218,8 +218,8 @@ def _stored_weights() -> tuple[Graph, Mapping[str, Array]]:
         value = s.conv(value, outputs, kernel, group=group)
     rows = s.dense(s.add(Reshape(shape=(1, 4, 9)), s.conv(value, 4, (1, 1))), 9)
     value = s.dense(s.add(Reshape(shape=(1, 36)), rows), 33)
-    for outputs in (17, 29, 31, 8, 8, 12, 3):
-        value = s.dense(value, outputs)
+    for outputs in (17, 29, 31, 8, 8, 12, 3):  # with something between them: linear layers in a row are merged
+        value = s.dense(s.add(Clip(low=0.0, high=float("inf")), value), outputs)
     return s.graph(value), s.samples(CALIBRATION_SAMPLES)
 
 
@@ -239,8 +239,8 @@ RECIPES: dict[str, Recipe] = {
     "twohead-int16": Recipe(source=_example("twohead"), width="int16"),
     "operators": Recipe(source=_operators),
     "operators-wide": Recipe(source=_operators, width="int16", weight_bits=16),
-    "stored": Recipe(source=_stored_weights, stored=6),
-    "stored-int16": Recipe(source=_stored_weights, width="int16", stored=10),
+    "stored": Recipe(source=_stored_weights, stored=15),
+    "stored-int16": Recipe(source=_stored_weights, width="int16", stored=28),
     "far": Recipe(source=_far_weights, far=True),
     "far-wide": Recipe(source=_far_weights, width="int16", weight_bits=16, far=True),
 }

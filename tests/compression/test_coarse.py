@@ -168,7 +168,7 @@ def test_allocation_takes_bits_and_channels(graph: Graph, dataset: Dataset) -> N
     coarse = coarseness(graph, fewer_bits(graph), head, lesson, seed=0)
     least = judge.need(floor(graph, channels, packs=True)).flash
     limit = least + (judge.need(graph).flash - least) / 6
-    cuts = allocate(graph, channels, scores, coarse, judge, flash=limit, ram=1e9)
+    cuts = allocate(graph, channels, scores, coarse, {}, judge, flash=limit, ram=1e9)
     assert cuts.units
     assert cuts.bits
     smaller = cuts.apply(graph, channels)
@@ -179,7 +179,7 @@ def test_allocation_takes_bits_and_channels(graph: Graph, dataset: Dataset) -> N
 def test_nothing_goes_where_nothing_lacks(graph: Graph, dataset: Dataset) -> None:
     channels, judge = find_channels(graph), estimator(dataset, graph)
     need: Need = judge.need(graph)
-    assert not allocate(graph, channels, {}, {}, judge, flash=need.flash, ram=need.ram)
+    assert not allocate(graph, channels, {}, {}, {}, judge, flash=need.flash, ram=need.ram)
     assert not Cuts()
 
 

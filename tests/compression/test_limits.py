@@ -80,7 +80,7 @@ def test_bits_that_would_break_the_other_limit_are_not_taken() -> None:
     channels, estimator = find_channels(graph), judge(graph)
     scores = dict.fromkeys(channels.units, 1.0)
     coarse = dict.fromkeys(fewer_bits(graph), 1e-3)
-    cuts = allocate(graph, channels, scores, coarse, estimator, flash=30_000, ram=500)
+    cuts = allocate(graph, channels, scores, coarse, {}, estimator, flash=30_000, ram=500)
     need = estimator.need(cuts.apply(graph, channels))
     assert need.flash <= 30_000
     assert need.ram <= 500

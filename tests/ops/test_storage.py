@@ -52,16 +52,17 @@ def test_packing_loses_nothing(book, shape, whole, seed):
 @given(
     shape=st.tuples(st.integers(1, 5), st.integers(1, 700)),
     share=st.sampled_from((0, 0.005, 0.1, 0.6, 1)),
-    seed=st.integers(0, 99),
-)
-def test_leaving_out_zeros_loses_nothing(shape, share, seed):
+    joined=st.sampled_from((1, 4)), seed=st.integers(0, 99),
+)  # fmt: skip
+def test_leaving_out_zeros_loses_nothing(shape, share, joined, seed):
     rng = np.random.default_rng(seed)
-    weights = rng.integers(-128, 128, shape) * (rng.random(shape) < share)
+    left = np.repeat(rng.random((shape[0], -(-shape[1] // joined))) < share, joined, axis=1)[:, : shape[1]]
+    weights = rng.integers(-128, 128, shape) * left
     for sparse in sparse_forms(weights):
         data, ends = sparse.encode(weights), sparse.ends(weights)
         assert len(data) + 2 * len(ends) == sparse.stored_bytes(weights)
         assert all(0 <= byte <= 255 for byte in data)
-        assert ends[-1] == sparse.entries
+        assert ends[-1] == (len(data) if sparse.kind == "block" else sparse.entries)
         assert np.array_equal(sparse.decode(data, ends, *shape), weights)
 
 
@@ -70,6 +71,20 @@ def test_long_runs_of_zeros_are_bridged():
     weights[0, 599] = -3
     delta = sparse_forms(weights)[0]
     assert delta.encode(weights) == (255, 0, 255, 0, 87, 253)
+
+
+def test_a_block_lies_behind_the_bits_of_its_eight():
+    """Blocks 1 and 9 of nine, and two weights that fill none."""
+    weights = np.zeros((2, 38), dtype=np.int64)
+    weights[0, [5, 35, 36]] = -3, 4, 9
+    block = next(form for form in sparse_forms(weights) if form.kind == "block")
+    assert block.encode(weights) == (2, 0, 253, 0, 0, 1, 0, 0, 0, 4, 9, 0, *(0, 0, 0, 0))
+    assert block.ends(weights) == (0, 12, 16)
+    assert block.entries == 2
+
+
+def test_rows_shorter_than_a_block_have_none():
+    assert {form.kind for form in sparse_forms(np.ones((9, 3), dtype=np.int64))} == {"delta", "bitmap"}
 
 
 def test_no_form_is_an_empty_array():
@@ -121,13 +136,17 @@ def test_many_random_packed_nets(drawn, width, seed, workshop):
     check_packed(drawn, width, seed, workshop)
 
 
-@pytest.mark.parametrize("kind", ["delta", "bitmap"])
+@pytest.mark.parametrize("kind", ["delta", "bitmap", "block"])
 @pytest.mark.parametrize("share", [0.05, 0.3])
-def test_a_form_wins_where_it_takes_the_fewest_bytes(kind, share):
-    """An eighth of the weights is where an index of eight bits for each is as large as a bit for every one."""
-    weights = np.arange(1, 6401).reshape(10, 640) % 97 * (np.random.default_rng(0).random((10, 640)) < share)
+@pytest.mark.parametrize("joined", [1, 4])
+def test_a_form_wins_where_it_takes_the_fewest_bytes(kind, share, joined):
+    """An eighth of the weights is where an index of eight bits for each is as large as a bit for every one; a bit for
+    every four is less than both where zeros come in fours."""
+    left = np.random.default_rng(0).random((10, 640 // joined)) < share
+    weights = (1 + np.arange(6400).reshape(10, 640) % 96) * np.repeat(left, joined, axis=1)
     found = {form.kind: form.stored_bytes(weights) for form in sparse_forms(weights)}
-    assert (min(found, key=found.__getitem__) == kind) == ((share < 0.125) == (kind == "delta"))
+    expected = "block" if joined == 4 else "delta" if share < 0.125 else "bitmap"
+    assert (min(found, key=found.__getitem__) == kind) == (kind == expected)
 
 
 def test_estimates_are_the_prices():
@@ -138,6 +157,8 @@ def test_estimates_are_the_prices():
     assert prices["sparse.delta.s8_s8.entries"] == pytest.approx(storage.ENTRY, rel=0.1)
     assert prices["sparse.bitmap.s8_s8.bytes"] / 8 == pytest.approx(storage.BIT, rel=0.1)
     assert prices["sparse.bitmap.s8_s8.entries"] == pytest.approx(storage.ONE, rel=0.1)
+    assert prices["sparse.block.s8_s8.blocks"] == pytest.approx(storage.SKIP, rel=0.1)
+    assert prices["sparse.block.s8_s8.entries"] == pytest.approx(storage.KEEP, rel=0.1)
 
 
 def test_a_row_begins_at_a_byte_and_a_whole_does_not():
