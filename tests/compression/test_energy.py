@@ -244,12 +244,14 @@ def test_bits_all_the_same_where_no_channel_can_go() -> None:
 def test_follows() -> None:
     start = Need(flash=0, ram=0, cycles=1000, macs=100)
     assert follows(start, start)
-    assert follows(replace(start, cycles=700, macs=50), start)
-    assert not follows(replace(start, cycles=701, macs=50), start)
+    assert follows(replace(start, cycles=740, macs=50), start)
+    assert not follows(replace(start, cycles=741, macs=50), start)
+    assert not follows(replace(start, cycles=750, macs=50), start), "half and a margin"
     assert not follows(replace(start, cycles=1001), start)
-    assert not follows(replace(start, cycles=1001), start, done=0.0)
-    assert follows(replace(start, cycles=850, macs=50), start, done=0.5)
-    assert not follows(replace(start, cycles=851, macs=50), start, done=0.5)
+    assert follows(replace(start, cycles=1250, macs=50), start, done=0.0)
+    assert not follows(replace(start, cycles=1251, macs=50), start, done=0.0)
+    assert follows(replace(start, cycles=995, macs=50), start, done=0.5)
+    assert not follows(replace(start, cycles=996, macs=50), start, done=0.5)
 
 
 def test_bits_that_saved_too_much_are_given_back() -> None:
