@@ -1,8 +1,8 @@
 /* Dot products with the DSP extension: two 16-bit products and their sum in one SMLAD (Armv7-M ARM, DDI 0403). Loads
  * need not be aligned: normal memory allows it while CCR.UNALIGN_TRP is clear, as it is after reset.
  *
- * fm_dot_<x>_<w>(x [r0], w [r1], count [r2]), fm_dot_block_<x>_s8(x [r0], row [r1], blocks [r2], not 0) -> int32_t [r0].
- * The compiler of the net has proved that no sum overflows 32 bits, whatever the order of its terms. */
+ * fm_dot_<x>_<w>(x [r0], w [r1], count [r2]), fm_dot_block_<x>_s8(x [r0], row [r1], blocks [r2], not 0) -> int32_t
+ * [r0]. The compiler of the net has proved that no sum overflows 32 bits, whatever the order of its terms. */
 
         .file "dot.S"
         .syntax unified

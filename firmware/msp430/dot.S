@@ -156,8 +156,8 @@
 2:
         end fm_dot_strided_s8_s16
 
-        /* R15 holds the bits of the blocks ahead, and a one above them: that alone says that they are used up. `skip` is
-         * the bytes of four elements of x. */
+        /* R15 holds the bits of the blocks ahead, and a one above them: that alone says that they are used up. `skip`
+         * is the bytes of four elements of x. */
         .macro dot_block types, skip
         begin fm_dot_block_\types
 1:      mov.b   @r13+, r15
