@@ -33,9 +33,6 @@ FOLLOWS = 0.52
 """The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
 cost any: half, and a little for what predictions of a whole net are off by."""
 
-PASSING = 1.25
-"""How many times slower than at first a net may be when a search begins, whose channels are still to go."""
-
 ZEROS_AT_ONCE = 2
 """Ways to set weights to zero that are planned in one step: the best by what they are expected to save."""
 
@@ -272,9 +269,8 @@ def allocate(
 
 def follows(need: Need, start: Need, done: float = 1.0) -> bool:
     """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it at the end of a
-    search. It begins with `PASSING` times what they were: channels that go later take time with them."""
-    end = 1 - FOLLOWS * (1 - need.macs / max(1, start.macs))
-    return need.cycles <= start.cycles * (done * end + (1 - done) * PASSING)
+    search. Earlier, by as much less as there is to come: channels that go later take time with them."""
+    return need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
 
 
 def refined(graph: Graph, spare_bytes: float) -> Graph:
