@@ -33,6 +33,9 @@ FOLLOWS = 0.52
 """The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
 cost any: half, and a little for what predictions of a whole net are off by."""
 
+FREE = 0.5
+"""Share of a search before time has to follow."""
+
 ZEROS_AT_ONCE = 2
 """Ways to set weights to zero that are planned in one step: the best by what they are expected to save."""
 
@@ -269,8 +272,27 @@ def allocate(
 
 def follows(need: Need, start: Need, done: float = 1.0) -> bool:
     """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it at the end of a
-    search. Earlier, by as much less as there is to come: channels that go later take time with them."""
-    return need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
+    search. Earlier, by as much less as there is to come: channels that go later take time with them. Its first half is
+    `FREE`: what saves most for its score goes, and time is made good in the second."""
+    return done < FREE or need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
+
+
+def quicker(graph: Graph, estimator: Estimates, start: Need, done: float) -> Graph:
+    """The graph with all their bits again for layers that are slow to unpack, those first that save most time, until
+    time follows; as far as that goes."""
+    now = estimator.need(graph)
+    while not follows(now, start, done):
+        options = []
+        for name in coarse_bits(graph):
+            then = replace(graph, brought={other: b for other, b in graph.brought.items() if other != name})
+            options.append((estimator.need(then), name, then))
+        if not options:
+            return graph
+        need, _, then = min(options, key=lambda option: (option[0].cycles, option[1]))
+        if need.cycles >= now.cycles:
+            return graph
+        graph, now = then, need
+    return graph
 
 
 def refined(graph: Graph, spare_bytes: float) -> Graph:

@@ -9,7 +9,7 @@ from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor, refined
+from freeml.compression.allocate import Estimates, Need, allocate, fewer_bits, floor, quicker, refined
 from freeml.compression.budget import Budget, Sized, drop_interval
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import State
@@ -183,6 +183,8 @@ class _Search(Generic[B]):
 
     def _shrink(self, step: str, start: Need, flash: float, ram: float, energy: float, done: float = 1.0) -> bool:
         """Remove what brings the estimate to so many bytes and joules; False when nothing has to go, or nothing can."""
+        before = self.graph
+        self.graph = quicker(before, self.estimator, start, done)
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
         scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
@@ -193,7 +195,7 @@ class _Search(Generic[B]):
             flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start, done=done,
         )  # fmt: skip
         self.graph, self.masks = cuts.apply(self.graph, channels), cuts.masks(self.masks, channels)
-        return bool(cuts)
+        return self.graph is not before
 
     def _zeros(self) -> dict[Zeros, float]:
         """Ways to set weights to zero, with what each is expected to cost."""
