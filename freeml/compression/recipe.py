@@ -40,7 +40,7 @@ class Plan:
 
 
 PLANS: dict[Effort, Plan] = {
-    "quick": Plan(rounds=8, epochs=4, last=40, trials=1, macs=0.5e12),
+    "quick": Plan(rounds=8, epochs=4, last=64, trials=1, macs=0.5e12),
     "normal": Plan(rounds=12, epochs=15, last=160, trials=2, macs=2e12),
     "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=8e12),
 }

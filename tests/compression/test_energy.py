@@ -203,10 +203,17 @@ def test_bits_that_would_break_the_energy_are_not_taken() -> None:
     channels, estimator = find_channels(graph), judge(graph)
     before = estimator.need(graph)
     scores, coarse = dict.fromkeys(channels.units, 1.0), dict.fromkeys(fewer_bits(graph), 1e-9)
+<<<<<<< HEAD
     limits = {"flash": before.flash - 2000.0, "ram": 1e9}
     assert allocate(graph, channels, scores, coarse, {}, estimator, **limits).bits
     cuts = allocate(graph, channels, scores, coarse, {}, estimator, energy=before.joules, **limits)
+=======
+    limits = {"flash": before.flash - 50.0, "ram": 1e9}
+    assert allocate(graph, channels, scores, coarse, estimator, **limits).bits
+    cuts = allocate(graph, channels, scores, coarse, estimator, energy=before.joules, **limits)
+>>>>>>> energy
     after = estimator.need(cuts.apply(graph, channels))
+    assert not cuts.bits
     assert after.flash <= limits["flash"]
     assert after.joules <= before.joules
 
@@ -324,11 +331,11 @@ def test_flash_that_is_left_buys_time(tmp_path: Path) -> None:
     tight = prepared.made(graph)
     built = {
         spare: replace(prepared, options=Options(budget=Budget(flash_bytes=tight.flash_bytes + spare))).made(graph)
-        for spare in (0, 80, 100_000)
+        for spare in (80, 100_000)
     }
     names = {spare: [form is not None for form in forms(made)] for spare, made in built.items()}
-    assert forms(built[0]) == forms(tight) == [Packed(bits=4, whole=whole) for whole in (True, False, False)]
-    assert names == {0: [True] * 3, 80: [True, True, False], 100_000: [True, False, False]}
+    assert forms(tight) == [Packed(bits=4, whole=whole) for whole in (True, False, False)]
+    assert names == {80: [True, True, False], 100_000: [True, False, False]}
     assert built[100_000].energy_joules < built[80].energy_joules < tight.energy_joules
     for spare, made in built.items():
         assert made.flash_bytes <= tight.flash_bytes + spare

@@ -41,6 +41,7 @@ class Stored:
 
     qgraph: QGraph
     ram_bytes: int = 100
+    energy_joules: float = 1e-3
 
     @property
     def flash_bytes(self) -> int:
