@@ -203,15 +203,9 @@ def test_bits_that_would_break_the_energy_are_not_taken() -> None:
     channels, estimator = find_channels(graph), judge(graph)
     before = estimator.need(graph)
     scores, coarse = dict.fromkeys(channels.units, 1.0), dict.fromkeys(fewer_bits(graph), 1e-9)
-<<<<<<< HEAD
-    limits = {"flash": before.flash - 2000.0, "ram": 1e9}
+    limits = {"flash": before.flash - 50.0, "ram": 1e9}
     assert allocate(graph, channels, scores, coarse, {}, estimator, **limits).bits
     cuts = allocate(graph, channels, scores, coarse, {}, estimator, energy=before.joules, **limits)
-=======
-    limits = {"flash": before.flash - 50.0, "ram": 1e9}
-    assert allocate(graph, channels, scores, coarse, estimator, **limits).bits
-    cuts = allocate(graph, channels, scores, coarse, estimator, energy=before.joules, **limits)
->>>>>>> energy
     after = estimator.need(cuts.apply(graph, channels))
     assert not cuts.bits
     assert after.flash <= limits["flash"]
