@@ -33,9 +33,6 @@ FOLLOWS = 0.52
 """The part of the share of multiply-accumulates removed that must be saved of the cycles, too, before fewer bits may
 cost any: half, and a little for what predictions of a whole net are off by."""
 
-FREE = 0.5
-"""Share of a search before time has to follow."""
-
 ZEROS_AT_ONCE = 2
 """Ways to set weights to zero that are planned in one step: the best by what they are expected to save."""
 
@@ -230,7 +227,6 @@ def allocate(
     energy: float = inf,
     ram_weight: float = 1.0,
     start: Need | None = None,
-    done: float = 1.0,
 ) -> Cuts:
     """What to give up until the net is estimated to take at most so many bytes, and an inference so many joules; as far
     as it goes where it cannot.
@@ -240,9 +236,9 @@ def allocate(
     fall when several families shrink together (two layers that share the peak) are approached by cycles. A share of the
     RAM that is lacking counts as `ram_weight` of the same share of the flash.
 
-    Unpacking takes time, and so does finding weights that are not zero. Bits and zeros that would leave the net slower
-    than `follows` allows, measured by what it took at the `start` of a search of which a share `done` is over, go only
-    where no channel can.
+    Unpacking takes time, and so does finding weights that are not zero. Where it is given what the net took at the
+    `start` of the search, bits and zeros that would leave the net slower than `follows` allows go only where no channel
+    can.
     """
     cuts = Cuts()
     now = estimator.need(graph)
@@ -262,7 +258,7 @@ def allocate(
             worse = worse or need.joules > max(energy, now.joules)
             if then.layers != cuts.layers and (benefit <= 0 or worse):  # rows to unpack take RAM, and time
                 continue
-            slow = then.layers != cuts.layers and start is not None and not follows(need, start, done)
+            slow = then.layers != cuts.layers and start is not None and not follows(need, start)
             ratio = cost / benefit if benefit > 0 else inf
             options.append((slow, ratio, cost / (cheaper + 1e-9), index, then, need))
         if not options:
@@ -270,18 +266,16 @@ def allocate(
         *_, cuts, now = min(options, key=lambda option: option[:4])
 
 
-def follows(need: Need, start: Need, done: float = 1.0) -> bool:
-    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it at the end of a
-    search. Earlier, by as much less as there is to come: channels that go later take time with them. Its first half is
-    `FREE`: what saves most for its score goes, and time is made good in the second."""
-    return done < FREE or need.cycles <= start.cycles * (1 - done * FOLLOWS * (1 - need.macs / max(1, start.macs)))
+def follows(need: Need, start: Need) -> bool:
+    """Whether cycles have fallen in proportion to the multiply-accumulates removed, by `FOLLOWS` of it."""
+    return need.cycles <= start.cycles * (1 - FOLLOWS * (1 - need.macs / max(1, start.macs)))
 
 
-def quicker(graph: Graph, estimator: Estimates, start: Need, done: float) -> Graph:
+def quicker(graph: Graph, estimator: Estimates, start: Need) -> Graph:
     """The graph with all their bits again for layers that are slow to unpack, those first that save most time, until
     time follows; as far as that goes."""
     now = estimator.need(graph)
-    while not follows(now, start, done):
+    while not follows(now, start):
         options = []
         for name in coarse_bits(graph):
             then = replace(graph, brought={other: b for other, b in graph.brought.items() if other != name})

@@ -143,8 +143,9 @@ class _Search(Generic[B]):
             flash = _toward(start.flash, self.flash_limit, fixed.flash_offset, share)
             ram = _toward(start.ram, self.ram_limit, fixed.ram_offset, share)
             energy = _toward(start.joules, self.energy_limit, 0, share)
-            changed = self._shrink(step, start, flash, ram, energy, share)
-            if number == self.recipe.rounds and self._refine():
+            last = number == self.recipe.rounds
+            changed = self._shrink(step, start if last else None, flash, ram, energy)
+            if last and self._refine():
                 changed = True
             if changed:
                 self._train(step, self.epochs, number, share=0.5 / self.recipe.rounds)
@@ -181,10 +182,11 @@ class _Search(Generic[B]):
 
     # --- steps --------------------------------------------------------------------------------------------------------
 
-    def _shrink(self, step: str, start: Need, flash: float, ram: float, energy: float, done: float = 1.0) -> bool:
-        """Remove what brings the estimate to so many bytes and joules; False when nothing has to go, or nothing can."""
+    def _shrink(self, step: str, start: Need | None, flash: float, ram: float, energy: float) -> bool:
+        """Remove what brings the estimate to so many bytes and joules; False when nothing has to go, or nothing can.
+        Time has to follow where it is given what the net took at the `start`."""
         before = self.graph
-        self.graph = quicker(before, self.estimator, start, done)
+        self.graph = before if start is None else quicker(before, self.estimator, start)
         channels = find_channels(self.graph)
         self.show(f"{step}, scores", self._share())
         scores = importance(self.graph, channels, self.head, self.lesson, seed=self.seed)
@@ -192,7 +194,7 @@ class _Search(Generic[B]):
         coarse = coarseness(self.graph, options, self.head, self.lesson, seed=self.seed)
         cuts = allocate(
             self.graph, channels, scores, coarse, self._zeros(), self.estimator,
-            flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start, done=done,
+            flash=flash, ram=ram, energy=energy, ram_weight=self.recipe.ram_weight, start=start,
         )  # fmt: skip
         self.graph, self.masks = cuts.apply(self.graph, channels), cuts.masks(self.masks, channels)
         return self.graph is not before
