@@ -57,7 +57,7 @@ def build_arranged(
     again: Again,
 ) -> B:  # fmt: skip
     """What `build` makes of a graph as it was arranged plainly, or of what `twice` gives, by `again`: for "needed" of
-    the second only where the first does not fit the board or is not `enough`, and there is a difference.
+    the second only where the first does not fit the board, or the second is `enough` and the first is not.
 
     Raises what `build` raises.
     """
@@ -71,4 +71,10 @@ def build_arranged(
             raise
         return build(smaller)
     smaller = plain if enough(first) else twice()
-    return build(smaller) if smaller.again else first
+    if not smaller.again:
+        return first
+    try:
+        second = build(smaller)
+    except DoesNotFitError:
+        return first
+    return second if enough(second) else first

@@ -359,7 +359,8 @@ def search(
             f"{budget.words()}: compression retrains the net, and for that alone freeml needs {error.name}, which is "
             "not installed; run pip install 'freeml[train]', or leave the budget out"
         ) from error
-    again: Again = "never" if board.activations == "nv" and budget.flash_bytes is None else "wherever"
+    short = budget.flash_bytes if board.activations == "nv" else budget.ram_bytes  # of where the arena lies
+    again: Again = "needed" if short is None else "wherever"
     estimator = Estimator(
         board=board,
         precision=Precision(

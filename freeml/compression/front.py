@@ -83,5 +83,10 @@ def advice(found: Relaxed, budget: Budget) -> str:
     ways = [f"{budget.DROP} {found.max_drop:g}"] if found.max_drop is not None else []
     ways += [" ".join(sizes) + ("" if found.built else " (estimated)")] if sizes else []
     if not ways:
-        return f"raise {budget.FLASH} or {budget.RAM}" + (f" or {budget.ENERGY}" if budget.energy_joules else "")
+        limits = (
+            (budget.FLASH, budget.flash_bytes),
+            (budget.RAM, budget.ram_bytes),
+            (budget.ENERGY, budget.energy_joules),
+        )
+        return "raise " + " or ".join(name for name, limit in limits if limit is not None)
     return f"{' or '.join(ways)} would do"

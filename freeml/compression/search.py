@@ -289,7 +289,12 @@ class _Search(Generic[B]):
             need = self.estimator.need(least)
             if built is None or self.budget.misses(need.flash, need.ram, need.joules):
                 self.show("compress: build, the least net", self._share())
-                smallest = self.attempt(least)
+                try:
+                    smallest = self.attempt(least)
+                except DoesNotFitError:
+                    if packs == self.estimator.packs and not needs:  # the last form, and no other fits
+                        raise
+                    continue
                 self._learn(smallest, least)
                 need = replace(need, flash=smallest.flash_bytes, ram=smallest.ram_bytes, joules=smallest.energy_joules)
             needs.append(need)

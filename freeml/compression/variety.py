@@ -32,6 +32,9 @@ BATCH = 64
 KEPT_SAMPLES = 131_072
 """Changed samples that the original net answers once; more epochs see them again."""
 
+KEPT_NUMBERS = 2**26
+"""Numbers in all these answers at most (256 MiB): further outputs can be large."""
+
 LARGEST_EPOCH = 8192
 """Samples of an epoch at most."""
 
@@ -84,7 +87,8 @@ def find_variety(x: Tensor, y: Tensor, answers: Answers) -> Variety:
 
 
 def _right(x: Tensor, y: Tensor, answers: Answers) -> float:
-    return float((answers(x)[0].argmax(dim=1) == y).double().mean())
+    found = torch.cat([answers(part)[0].argmax(dim=1) for part in torch.split(x, BATCH)])
+    return float((found == y).double().mean())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,9 +114,11 @@ class Pages:
     of two. A page is drawn from the seed and its number alone; the original net answers it when it is first read."""
 
     def __init__(self, x: Tensor, variety: Variety, answers: Answers, *, seed: int) -> None:
+        """x (n, ...)."""
         self._x, self._variety, self._answers, self._seed = x, variety, answers, seed
         self.rows = min(len(x), LARGEST_EPOCH)
-        self.count = max(1, KEPT_SAMPLES // self.rows)
+        numbers = sum(output[0].numel() for output in answers(x[:1]))
+        self.count = max(1, min(KEPT_SAMPLES, KEPT_NUMBERS // numbers) // self.rows)
         self._kept: dict[tuple[int, int], tuple[Tensor, ...]] = {}
 
     @property

@@ -157,15 +157,23 @@ def test_the_second_build_is_made_only_where_it_is_needed():
             raise DoesNotFitError("no", bytes_={}, limits={})
         return build(arranged_as)
 
-    def outcome(builder, enough, again, twice=second):
-        built.clear()
-        return build_arranged(first, lambda: twice, builder, lambda _: enough, again), list(built)
+    def too_large_twice(arranged_as):
+        if arranged_as.again:
+            raise DoesNotFitError("no", bytes_={}, limits={})
+        return build(arranged_as)
 
-    assert outcome(build, True, "needed") == (0, [0])
-    assert outcome(build, False, "needed") == (1, [0, 1])
-    assert outcome(build, False, "needed", first) == (0, [0])
-    assert outcome(build, False, "never") == (0, [0])
-    assert outcome(build, True, "wherever") == (1, [1])
-    assert outcome(too_large, True, "needed") == (1, [1])
+    def outcome(builder, enough, again, twice=second):
+        """`enough` are the builds that are."""
+        built.clear()
+        return build_arranged(first, lambda: twice, builder, lambda made: made in enough, again), list(built)
+
+    assert outcome(build, {0}, "needed") == (0, [0])
+    assert outcome(build, {1}, "needed") == (1, [0, 1])
+    assert outcome(build, {}, "needed") == (0, [0, 1])
+    assert outcome(too_large_twice, {}, "needed") == (0, [0])
+    assert outcome(build, {}, "needed", first) == (0, [0])
+    assert outcome(build, {}, "never") == (0, [0])
+    assert outcome(build, {0, 1}, "wherever") == (1, [1])
+    assert outcome(too_large, {1}, "needed") == (1, [1])
     with pytest.raises(DoesNotFitError):
-        outcome(too_large, True, "needed", first)
+        outcome(too_large, {1}, "needed", first)
