@@ -87,7 +87,8 @@ def _stage(graph: QGraph, stage: Stage[QOp], whole_bytes: int) -> Stage[QOp]:
         others += packings(weights, whole=whole)
     if not depthwise and not op.wide:
         others += sparse_forms(rows)
-    forms = [None, *(form for form in others if form.stored_bytes(rows) <= LARGEST_BYTES)]
+    most = min(LARGEST_BYTES, rows.size)  # a form that takes more than plain weights is none, however fast
+    forms = [None, *(form for form in others if form.stored_bytes(rows) <= most)]
     fewest = min(stored_bytes(rows, form) for form in forms)
     alike = [form for form in forms if stored_bytes(rows, form) <= max(fewest * ALIKE, fewest + FEW_BYTES)]
     best = min(alike, key=lambda form: (_work(rows, form, uses), stored_bytes(rows, form)))

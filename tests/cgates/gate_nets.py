@@ -213,8 +213,8 @@ def _stored_weights() -> tuple[Graph, Mapping[str, Array]]:
     """Layers for every form of weights: whole and by row, a depthwise and a grouped convolution, rows of odd length."""
     s = Sketch(seed=8)
     x = s.input(1, 3, 7, 6)
-    value = s.conv(x, 5, (3, 3), pads=((1, 1), (1, 1)))
-    for outputs, kernel, group in ((5, (2, 2), 5), (6, (1, 1), 1), (6, (3, 2), 2), (4, (2, 2), 1), (7, (1, 1), 1)):
+    value = s.conv(x, 12, (3, 3), pads=((1, 1), (1, 1)))
+    for outputs, kernel, group in ((12, (2, 2), 12), (12, (1, 1), 1), (12, (3, 2), 2), (8, (2, 2), 1), (14, (1, 1), 1)):
         value = s.conv(value, outputs, kernel, group=group)
     rows = s.dense(s.add(Reshape(shape=(1, 4, 9)), s.conv(value, 4, (1, 1))), 9)
     value = s.dense(s.add(Reshape(shape=(1, 36)), rows), 33)

@@ -41,6 +41,7 @@ SHIFTS = {
         "*to++ = book[(four >> 4) & 3U];": "a packed weight",
         "*to++ = book[four >> 6];": "a packed weight",
         "for (unsigned rest = count != 0U ? *from : 0U; count != 0U; --count, rest >>= 2) {": "on to the next one",
+        "for (; blocks != 0U; --blocks, x += 4, kept >>= 1) { \\": "on to the next block",
         "for (unsigned left = *bits++; left != 0U; left >>= 1, ++next) { \\": "on to the next bit",
     },
     "fm_tables.h": {
