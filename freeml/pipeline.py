@@ -297,6 +297,7 @@ def _build(
     prices: CostModel | None,
     say: Progress,
 ) -> Made:
+    """See `make`."""
     board, budget, memory = get_board(options.target), options.budget, found.memory
     whole = None if budget is None else whole_bytes(board, budget, options.supply)
     vectors = test_vectors(found.graph, calibration)

@@ -4,8 +4,8 @@
     python tools/compare_compression.py net-s.onnx cifar10.npz --flash 40KB,17KB,12KB --effort thorough --out net-s
 
 Every row is a compile as `freeml compile --flash` makes it, with its artifact under --out; a row that is there already
-is read, not made again. Accuracies are those of the validation part (which chose) and of the test part (read at the
-end), integer after against float before. Processor time is that of one core.
+is read, not made again. Points lost are those of the test part, float before against integer after. Processor time is
+that of this process: without the C compiler's, and of a row that was interrupted, since it went on.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which channels and bits to give up for a budget: the least score for the bytes lacking, over all layers at once."""
+"""What to give up for a budget, channels, bits or weights: the least score for what is lacking, all layers at once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol
 from freeml.arranging import LAYER_BYTES, arrange, arrange_again
 from freeml.codegen.lower import lower
 from freeml.compression.channels import Channels, remove
-from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes
+from freeml.compression.coarse import Rounding, coarse_bits, coarsen, weight_axes, with_all_bits
 from freeml.compression.pruning import Zeros, board_rows, cut_masks
 from freeml.intermittent import Granularity, predicted_cycles
 from freeml.ir.graph import Graph, QGraph
@@ -273,12 +273,13 @@ def follows(need: Need, start: Need) -> bool:
 
 def quicker(graph: Graph, estimator: Estimates, start: Need) -> Graph:
     """The graph with all their bits again for layers that are slow to unpack, those first that save most time, until
-    time follows; as far as that goes."""
+    time follows; as far as that goes, and as far as the estimate sees it: weights that were trained on a grid still lie
+    there, so it may pack them again, with a book."""
     now = estimator.need(graph)
     while not follows(now, start):
         options = []
         for name in coarse_bits(graph):
-            then = replace(graph, brought={other: b for other, b in graph.brought.items() if other != name})
+            then = with_all_bits(graph, name)
             options.append((estimator.need(then), name, then))
         if not options:
             return graph
@@ -296,7 +297,7 @@ def refined(graph: Graph, spare_bytes: float) -> Graph:
         size = graph.constants[name].size
         if (whole := size * (8 - bits) / 8) <= spare_bytes:
             spare_bytes -= whole
-            graph = replace(graph, brought={n: b for n, b in graph.brought.items() if n != name})
+            graph = with_all_bits(graph, name)
         elif bits == 2 and size / 4 <= spare_bytes:
             spare_bytes -= size / 4
             graph = coarsen(graph, name, 4)

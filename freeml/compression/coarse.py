@@ -71,6 +71,11 @@ def without_formats(graph: Graph) -> Graph:
     return replace(graph, brought={}, statistics={})
 
 
+def with_all_bits(graph: Graph, name: str) -> Graph:
+    """The graph with 8 bits again for the weights `name`. They lie where they lay until they are trained."""
+    return replace(graph, brought={other: found for other, found in graph.brought.items() if other != name})
+
+
 def coarsen(graph: Graph, name: str, bits: PackedBits, *, book: bool | None = None) -> Graph:
     """The graph with the weights `name` of so many bits, at the least squared error that is found.
 

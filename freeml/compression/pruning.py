@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from freeml.compression.channels import Channels
-from freeml.compression.coarse import coarse_bits, weight_axes
+from freeml.compression.coarse import coarse_bits, weight_axes, with_all_bits
 from freeml.ir.graph import Graph, QGraph, QOp, Stage
 from freeml.ir.types import Array, FloatArray, IntArray
 from freeml.ops.conv import QConv
@@ -34,8 +34,7 @@ class Zeros:
     def apply(self, graph: Graph) -> Graph:
         """The graph with these zeros. A layer of few bits has all eight again: zeros are left out of those only."""
         weights = np.where(self.mask, graph.constants[self.name], np.float32(0.0))
-        brought = {name: found for name, found in graph.brought.items() if name != self.name}
-        return replace(graph, constants={**graph.constants, self.name: weights}, brought=brought)
+        return with_all_bits(replace(graph, constants={**graph.constants, self.name: weights}), self.name)
 
 
 def board_rows(graph: Graph, integers: QGraph) -> dict[str, IntArray]:

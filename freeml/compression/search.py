@@ -216,7 +216,7 @@ class _Search(Generic[B]):
         return self.graph is not before
 
     def _train(
-        self, step: str, planned: int, number: int, *, share: float, shrink: float = 1.0, rounded: bool = False
+        self, step: str, planned: int, number: int, *, share: float, pace: float = 1.0, rounded: bool = False
     ) -> None:
         """Train for the planned epochs, or for those that a share of the plan's computation pays for."""
         start, epoch_macs = self.done, self.pages.rows * sum(macs_by_value(self.graph).values())
@@ -228,7 +228,7 @@ class _Search(Generic[B]):
 
         self.graph = retrain(
             self.graph, self.head, self.lesson, self.validation, self.pages,
-            epochs=epochs, seed=self.seed + number, show=show, largest_step=shrink * self.recipe.step, masks=self.masks,
+            epochs=epochs, seed=self.seed + number, show=show, largest_step=pace * self.recipe.step, masks=self.masks,
             rounding=self.estimator.rounding(self.graph) if rounded else NO_ROUNDING,
         )  # fmt: skip
         self.done = start + planned
@@ -237,7 +237,7 @@ class _Search(Generic[B]):
         """The last and longest training: in the end as the integer net rounds."""
         rounded = self.plan.last // 4
         self._train(step, self.plan.last - rounded, number, share=0.375)
-        self._train(f"{step}, rounded", rounded, number, share=0.125, shrink=0.25, rounded=True)
+        self._train(f"{step}, rounded", rounded, number, share=0.125, pace=0.25, rounded=True)
 
     def _build_or_none(self, step: str) -> B | None:
         """Build the net as it is now and learn from its bytes; None where it does not fit the board."""

@@ -28,7 +28,7 @@ from freeml.ops.storage import PackedBits
 CHUNK = 256
 TEMPERATURE = 3.0
 DISTILLED = 0.9
-"""Weight of the original net's answers in the loss where they are right; the labels have the rest."""
+"""Weight of the original net's answers in the loss, times the share of them that is right; the labels have the rest."""
 
 STEP = 0.02
 """Largest step of a parameter, relative to the size of its channel's weights or of its layer's output."""

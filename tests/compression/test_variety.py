@@ -13,7 +13,7 @@ from freeml.compression.allocate import Estimator
 from freeml.compression.coarse import NO_ROUNDING, coarsen, weight_axes
 from freeml.compression.recipe import PLANS
 from freeml.compression.twin import Twin
-from freeml.compression.variety import BATCH, Pages, Variety, find_variety, shift
+from freeml.compression.variety import BATCH, KEPT_NUMBERS, KEPT_SAMPLES, Pages, Variety, find_variety, shift
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, execute
 from freeml.passes.driver import run_passes
@@ -82,6 +82,17 @@ def test_pages_are_the_same_every_time_and_answered_once() -> None:
     changed = first[0].x
     assert not torch.equal(changed, plain)
     assert torch.equal(changed.sum(dim=(1, 3)), plain.sum(dim=(1, 3)))  # moved along the last axis, nothing else
+
+
+def test_answers_are_kept_within_bounds() -> None:
+    """Fewer pages where a net has large further outputs; how many follows from shapes alone."""
+    x = torch.zeros(BATCH, 4)
+    small, large = (
+        Pages(x, Variety(), lambda x, n=n: (torch.zeros(len(x), 10), torch.zeros(len(x), n)), seed=0)
+        for n in (1, KEPT_NUMBERS // (3 * BATCH))
+    )
+    assert small.count == KEPT_SAMPLES // BATCH
+    assert large.count == 2
 
 
 def test_the_classes_of_a_mixture_are_those_of_both() -> None:
