@@ -46,10 +46,15 @@ class LinearWeights:
         return QConstant(values=self.bias, type=QType(shape=self.bias.shape, dtype="int32", scale=1.0, zero_point=0))
 
 
-def weight_scales(weights: FloatArray, bias: FloatArray, input_scale: float, limit: int) -> FloatArray:
-    """Symmetric scale per output channel (axis 0), large enough that the bias fits 30 bits of accumulator."""
+def weight_scales(
+    weights: FloatArray, bias: FloatArray, input_scale: float, output_scale: float, limit: int
+) -> FloatArray:
+    """Symmetric scale per output channel (axis 0), large enough that the bias fits the accumulator: 30 bits of it, or
+    fewer where the channel of the largest factor has all accumulators shifted up before they are multiplied."""
     largest = np.abs(weights.reshape(weights.shape[0], -1)).max(axis=1, initial=0.0)
-    scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0**29))
+    factor = float(largest.max(initial=0.0)) / limit * input_scale / output_scale
+    shifted = min(max(0, int(np.floor(np.log2(factor))) + 3), 20) if 0 < factor < np.inf else 0
+    scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0 ** (29 - shifted)))
     # float32 numbers, rounded up so that no weight is clipped: what an ONNX file can hold
     nearest = np.nextafter(np.where(scales > 0, scales, 1.0).astype(np.float32), np.float32(np.inf))
     exact: FloatArray = nearest.astype(np.float64)
@@ -78,7 +83,7 @@ def quantize_linear(q: Quantizing, weights: FloatArray, bias: FloatArray, clamp:
     if brought is not None and why_not_kept(brought, q.weight_bits) is None:
         scales = np.broadcast_to(np.asarray(brought.scale, dtype=np.float64), (weights.shape[0],))
     else:
-        scales = weight_scales(weights, bias, x.scale, limit)
+        scales = weight_scales(weights, bias, x.scale, y.scale, limit)
     if not np.isfinite(scales).all():
         raise QuantizationError(
             f"node {q.node}: expected biases within reach of the weights' scale, found one of {np.abs(bias).max():.3g} "

@@ -156,7 +156,7 @@ def _linear(op: Conv | Dense, site: Site) -> Rule:
     s_x = site.format(0).scale
     by_output = w[0].T if isinstance(op, Dense) else w[0]
     bias = site.x[2][0] if len(site.x) > 2 else np.zeros(by_output.shape[0])
-    scales = weight_scales(by_output, bias, s_x, site.limit)
+    scales = weight_scales(by_output, bias, s_x, site.out.scale, site.limit)
     halves = scales.reshape(-1, *(1,) * (by_output.ndim - 1)) * np.ones_like(by_output) / 2
     halves = (halves.T if isinstance(op, Dense) else halves)[np.newaxis]
     (moved,) = free.run((site.e[0], np.abs(w)))

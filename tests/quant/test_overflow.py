@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from freeml.errors import QuantizationError
 from freeml.fixedpoint.rounding import INT32_MAX, make_requant
-from freeml.ir.graph import Brought, Graph, QGraph, Stage
+from freeml.ir.graph import Brought, Graph, QGraph, Stage, execute
 from freeml.ir.types import QRANGE, QType
 from freeml.ops.add import Add
 from freeml.ops.averagepool import AveragePool
@@ -25,7 +25,7 @@ from freeml.ops.mul import Mul
 from freeml.ops.prelu import PRelu
 from freeml.ops.reducemean import ReduceMean
 from freeml.ops.softmax import Softmax
-from freeml.quant.quantize import Precision, quantize
+from freeml.quant.quantize import Precision, dequantize, quantize, quantize_input
 from freeml.quant.ranges import observe
 from ops.compiled import Workshop, compiled, lowered
 from ops.sketch import Sketch
@@ -186,6 +186,24 @@ def test_a_bias_beyond_32_bits_is_refused() -> None:
     graph, samples = brought_net(bias=1.0, scale=1e-12)
     with pytest.raises(QuantizationError, match="node n0: expected every bias to fit 32 bits"):
         quantized(graph, samples)
+
+
+def test_a_channel_of_zeros_leaves_room_for_one_with_a_large_factor(workshop: Workshop) -> None:
+    """Accumulators of a layer are shifted up for the largest factor, that of few inputs to 16 bits; so the bias of a
+    channel without weights, whose unit is free, must not fill them."""
+    sketch = Sketch()
+    weights = sketch.constant(np.array([[1.0, 0.0, 1e-9]]))
+    y = sketch.add(Dense(), sketch.input(1, 1), weights, sketch.constant(np.array([0.0, 0.1, -0.2])))
+    graph, samples = sketch.graph(y), sketch.samples()
+    net = lowered(
+        graph, quantize(graph, observe(graph, samples), precision=Precision(widths={y: "int16"}), method="minmax")
+    )
+    (stage,) = linear_stages(net.qgraph)
+    assert stage.op.requant.pre_shift > 0
+    x = {"x": quantize_input(samples["x"], net.qgraph.types["x"])}
+    found = dequantize(execute(net.qgraph, x)[y], net.qgraph.types[y])
+    np.testing.assert_allclose(found, execute(graph, samples)[y], atol=0.01)
+    assert not workshop.disagreements(net, net.probes(samples))
 
 
 def request(inputs: tuple[QType | None, ...], out: QType, constants: tuple[np.ndarray | None, ...] = ()) -> Quantizing:
