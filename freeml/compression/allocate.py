@@ -273,8 +273,7 @@ def follows(need: Need, start: Need) -> bool:
 
 def quicker(graph: Graph, estimator: Estimates, start: Need) -> Graph:
     """The graph with all their bits again for layers that are slow to unpack, those first that save most time, until
-    time follows; as far as that goes, and as far as the estimate sees it: weights that were trained on a grid still lie
-    there, so it may pack them again, with a book."""
+    time follows; as far as that goes."""
     now = estimator.need(graph)
     while not follows(now, start):
         options = []

@@ -26,6 +26,9 @@ LEAST_STEP = 1e-4
 CLIPS = np.linspace(0.25, 1.0, 31)
 """Shares of a channel's largest weight that its grid may end at."""
 
+GOLDEN = 0.6180339887498949
+"""Multiples of it, without their whole parts, are spread evenly over 0 to 1."""
+
 BOOK_BITS: tuple[PackedBits, ...] = (2,)
 """Bits of weights that the search gives a book: of 2 bits multiples of one step use three of four codes, and trained
 weights of 4 bits gain next to nothing by it (docs/compression.md)."""
@@ -72,8 +75,24 @@ def without_formats(graph: Graph) -> Graph:
 
 
 def with_all_bits(graph: Graph, name: str) -> Graph:
-    """The graph with 8 bits again for the weights `name`. They lie where they lay until they are trained."""
-    return replace(graph, brought={other: found for other, found in graph.brought.items() if other != name})
+    """The graph with 8 bits again for the weights `name`, where they are coarse.
+
+    They are moved by up to an eighth of their step, up and down in turns: training will spread them, and until then
+    what they take must not be read from a grid that they are about to leave.
+    """
+    if name not in graph.brought:
+        return graph
+    brought, weights = graph.brought[name], graph.constants[name]
+    along = [1] * weights.ndim
+    along[weight_axes(graph)[name]] = len(brought.scale)
+    shares = (np.arange(1, weights.size + 1) * GOLDEN % 1 - 0.5).reshape(weights.shape)
+    apart = np.diff(brought.levels).min(initial=LARGEST_LEVEL) if brought.levels else 1  # steps between levels
+    moved: Array = (weights + shares / 4 * apart * brought.scale.reshape(along)).astype(np.float32)
+    return replace(
+        graph,
+        constants={**graph.constants, name: moved},
+        brought={other: found for other, found in graph.brought.items() if other != name},
+    )
 
 
 def coarsen(graph: Graph, name: str, bits: PackedBits, *, book: bool | None = None) -> Graph:

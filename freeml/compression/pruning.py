@@ -33,8 +33,9 @@ class Zeros:
 
     def apply(self, graph: Graph) -> Graph:
         """The graph with these zeros. A layer of few bits has all eight again: zeros are left out of those only."""
+        graph = with_all_bits(graph, self.name)
         weights = np.where(self.mask, graph.constants[self.name], np.float32(0.0))
-        return with_all_bits(replace(graph, constants={**graph.constants, self.name: weights}), self.name)
+        return replace(graph, constants={**graph.constants, self.name: weights})
 
 
 def board_rows(graph: Graph, integers: QGraph) -> dict[str, IntArray]:

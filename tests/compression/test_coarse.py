@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import blobs
-from freeml.compression.allocate import Cuts, Estimator, Need, allocate, fewer_bits, floor
+from freeml.compression.allocate import Cuts, Estimator, Need, allocate, fewer_bits, floor, quicker
 from freeml.compression.channels import find_channels, remove
-from freeml.compression.coarse import coarse_bits, coarsen, largest_number, weight_axes
+from freeml.compression.coarse import coarse_bits, coarsen, largest_number, weight_axes, with_all_bits
 from freeml.compression.head import find_head
-from freeml.compression.train import coarseness, importance, make_lesson, make_pages, retrain, right_answers
+from freeml.compression.scores import coarseness, importance
+from freeml.compression.train import make_lesson, make_pages, retrain, right_answers
 from freeml.compression.twin import Twin, run, step_name
 from freeml.data import Dataset, load_dataset
 from freeml.frontend.onnx_reader import import_onnx
@@ -25,6 +27,7 @@ from freeml.ops.dense import QDense
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.pipeline import PASSES
+from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.storage import pack_weights
 from freeml.quant.quantize import Precision, quantize
@@ -174,6 +177,35 @@ def test_allocation_takes_bits_and_channels(graph: Graph, dataset: Dataset) -> N
     smaller = cuts.apply(graph, channels)
     assert judge.need(smaller).flash <= limit
     assert all(coarse_bits(smaller)[name] == bits for name, bits in cuts.bits.items())
+
+
+@pytest.mark.parametrize("bits", [2, 4])
+def test_bits_given_back_are_counted_at_once(graph: Graph, dataset: Dataset, bits: int) -> None:
+    """What a layer takes with all its bits again is what it takes once training has spread its weights, and they stay
+    about where they were."""
+    coarse, judge, chance = all_coarse(graph, bits), estimator(dataset, graph), np.random.default_rng(0)
+    for name in weight_axes(graph):
+        back = with_all_bits(coarse, name)
+        assert set(coarse_bits(back)) == set(coarse_bits(coarse)) - {name}
+        before, after = coarse.constants[name], back.constants[name]
+        assert np.square(after - before).sum() < 0.1 * np.square(before).sum()
+        spread = chance.normal(size=before.shape).astype(np.float32)
+        trained = replace(back, constants={**back.constants, name: spread})
+        assert judge.need(back).flash == judge.need(trained).flash
+        assert judge.need(back).flash > judge.need(coarse).flash
+
+
+def test_time_is_made_to_follow_by_bits(graph: Graph, dataset: Dataset) -> None:
+    """Layers get bits back until the net is as quick as it must be, and no longer; as far as that goes."""
+    judge = replace(estimator(dataset, graph), prices=load_cost_model("msp430", "zig"))
+    coarse, plain = all_coarse(graph), judge.need(graph)
+    slow = judge.need(coarse)
+    assert slow.cycles > plain.cycles
+    found = quicker(coarse, judge, replace(plain, cycles=(slow.cycles + plain.cycles) // 2))
+    assert 0 < len(coarse_bits(found)) < len(coarse_bits(coarse))
+    assert judge.need(found).cycles <= (slow.cycles + plain.cycles) // 2
+    assert not coarse_bits(quicker(coarse, judge, replace(plain, cycles=plain.cycles // 2)))
+    assert quicker(coarse, judge, slow) is coarse
 
 
 def test_nothing_goes_where_nothing_lacks(graph: Graph, dataset: Dataset) -> None:
