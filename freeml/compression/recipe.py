@@ -13,7 +13,7 @@ from freeml.compression.train import DISTILLED, STEP
 if TYPE_CHECKING:
     from optuna import Trial
 
-STEPS = (0.005, 0.05)
+STEPS = (0.02, 0.2)
 SHARES = (0.5, 1.0)
 RAM_WEIGHTS = (0.25, 4.0)
 SEEDS = (0, 9999)

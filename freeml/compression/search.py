@@ -18,16 +18,8 @@ from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
 from freeml.compression.pruning import Zeros, ways_to_zero
 from freeml.compression.recipe import PLANS, Recipe
-from freeml.compression.train import (
-    change_costs,
-    coarseness,
-    importance,
-    make_lesson,
-    make_pages,
-    retrain,
-    right_answers,
-    salience,
-)
+from freeml.compression.scores import change_costs, coarseness, importance, salience
+from freeml.compression.train import make_lesson, make_pages, retrain, right_answers
 from freeml.data import Dataset
 from freeml.errors import CompressionError, DoesNotFitError
 from freeml.evaluate import decision_point

@@ -5,7 +5,7 @@ Arrays are as everywhere (a leading sample axis, constants with one sample), so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch.nn import functional
 
 from freeml.compression.book import LARGEST_LEVEL, whole_levels
 from freeml.compression.coarse import NO_ROUNDING, Rounding, coarse_bits, largest_number, on_grid, weight_axes
+from freeml.compression.norms import Norm, normed_layers
 from freeml.errors import UnsupportedModelError
-from freeml.ir.graph import Graph, Op
+from freeml.ir.graph import Graph, Op, Stage
 from freeml.ir.types import Array
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
@@ -59,7 +60,8 @@ class Twin:
     weights are trained through their grid: they count as the next number on it, the slope passes as if they were not
     rounded (Bengio et al., 2013), and the logarithm of each channel's step is a parameter too, under `step_name`
     (Esser et al., 2020). So are the levels of a layer's book, under `levels_name`: the slope of one is the sum of those
-    of its weights (Han et al., 2016). What `rounding` names is rounded in the same way.
+    of its weights (Han et al., 2016). What `rounding` names is rounded in the same way. Layers may have batch norms for
+    as long as they are trained: `normalise`.
     """
 
     def __init__(self, graph: Graph, rounding: Rounding = NO_ROUNDING) -> None:
@@ -91,9 +93,22 @@ class Twin:
             if graph.brought[name].levels:
                 levels = torch.tensor(graph.brought[name].levels, dtype=torch.float32)
                 self.parameters[levels_name(name)] = levels.requires_grad_()
+        self._biases: dict[str, str] = {}
+        self._norms: dict[str, Norm] = {}
+        self._parts = 1
 
-    def __call__(self, inputs: Mapping[str, Tensor], gates: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
-        """Every value by name, constants left out.
+    def normalise(self, inputs: Mapping[str, Tensor], parts: int = 1) -> None:
+        """Put a batch norm behind every layer that can have one, which for these inputs changes nothing. The logarithms
+        of their gains are parameters under `gains_name`. Each of the `parts` of a batch has its statistics."""
+        self._biases, self._parts = normed_layers(self.graph), parts
+        with torch.no_grad():
+            self(inputs)
+        self.parameters |= {gains_name(weights): norm.gains for weights, norm in self._norms.items()}
+
+    def __call__(
+        self, inputs: Mapping[str, Tensor], gates: Mapping[str, Tensor] | None = None, part: int = 0
+    ) -> dict[str, Tensor]:
+        """Every value by name, constants left out; for batch norms the inputs are this `part` of a batch.
 
         A gate is multiplied into the first input of the stage whose first output it is named after.
         """
@@ -105,8 +120,22 @@ class Twin:
             gate = None if gates is None else gates.get(stage.outputs[0])
             if gate is not None:
                 arguments[0] = arguments[0] * gate
-            values[stage.outputs[0]] = self._seen(stage.outputs[0], FORMS[type(stage.op)](stage.op, tuple(arguments)))
+            if len(stage.inputs) > 2 and stage.inputs[1] in self._biases:
+                value = self._normed(stage, arguments, part)
+            else:
+                value = FORMS[type(stage.op)](stage.op, tuple(arguments))
+            values[stage.outputs[0]] = self._seen(stage.outputs[0], value)
         return values
+
+    def _normed(self, stage: Stage[Op], arguments: Sequence[Tensor], part: int) -> Tensor:
+        """The output of a layer that has a batch norm, or gets one."""
+        op, bias = stage.op, arguments[2]
+        assert isinstance(op, (Conv, Dense))
+        raw = FORMS[type(op)](replace(op, clamp=NO_CLAMP), tuple(arguments[:2]))
+        flat = raw.flatten(0, 1) if isinstance(op, Conv) else raw.flatten(0, -2)
+        if stage.inputs[1] not in self._norms:
+            self._norms[stage.inputs[1]] = Norm(flat, bias, self._parts)
+        return _clamped(self._norms[stage.inputs[1]](flat, bias, part).reshape(raw.shape), op.clamp)
 
     def _seen(self, name: str, value: Tensor) -> Tensor:
         """A value as those see it who read it."""
@@ -126,9 +155,17 @@ class Twin:
         constants |= {
             name: tensor.detach().numpy()[0].copy() for name, tensor in self.parameters.items() if name in constants
         }
+        scales: dict[str, Array] = {}
+        for weights, norm in self._norms.items():
+            scale, bias = norm.folded(self._constants[self._biases[weights]])
+            along = [1] * constants[weights].ndim
+            along[weight_axes(self.graph)[weights]] = len(scale)
+            scales[weights] = scale.double().numpy()
+            constants[weights] = constants[weights] * scale.numpy().reshape(along)
+            constants[self._biases[weights]] = bias[0].numpy().copy()
         graph = replace(self.graph, constants=constants)
         for name, bits in self._coarse.items():
-            steps = self.parameters[step_name(name)].detach().double().exp().flatten().numpy()
+            steps = self.parameters[step_name(name)].detach().double().exp().flatten().numpy() * scales.get(name, 1.0)
             levels = self.parameters.get(levels_name(name))
             book = () if levels is None else whole_levels(levels.detach().numpy())
             graph = on_grid(graph, name, steps, bits, book)
@@ -173,6 +210,11 @@ def step_name(weights: str) -> str:
 def levels_name(weights: str) -> str:
     """Name of the parameter that holds the levels of the book of coarse weights."""
     return f"{weights} levels"
+
+
+def gains_name(weights: str) -> str:
+    """Name of the parameter that holds the logarithms of the gains of a layer's batch norm."""
+    return f"{weights} gains"
 
 
 def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:

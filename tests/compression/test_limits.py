@@ -18,7 +18,8 @@ from freeml.compression.budget import Budget, parse_size
 from freeml.compression.channels import find_channels
 from freeml.compression.coarse import coarsen, weight_axes
 from freeml.compression.head import find_head
-from freeml.compression.train import coarseness, importance, make_lesson
+from freeml.compression.scores import coarseness, importance
+from freeml.compression.train import make_lesson
 from freeml.data import load_dataset
 from freeml.errors import FreemlError
 from freeml.frontend.onnx_reader import import_model

@@ -19,8 +19,9 @@ from freeml.compression.checkpoint import Kept
 from freeml.compression.coarse import coarse_bits, coarsen, without_formats
 from freeml.compression.head import find_head
 from freeml.compression.pruning import SHARES, Zeros, board_rows, ways_to_zero
+from freeml.compression.scores import change_costs, salience
 from freeml.compression.stored import from_text
-from freeml.compression.train import Lesson, change_costs, make_lesson, make_pages, retrain, salience
+from freeml.compression.train import Lesson, make_lesson, make_pages, retrain
 from freeml.data import Dataset, load_dataset
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph
