@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from freeml.compression.allocate import Need
+from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.recipe import Recipe
-from freeml.compression.stored import from_text, to_text
 from freeml.errors import CheckpointError, FreemlError
 from freeml.ir.graph import Graph
 from freeml.ir.types import Array

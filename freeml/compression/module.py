@@ -19,7 +19,7 @@ from freeml import evaluate
 from freeml.compression.budget import Effort, drop_interval, parse_size
 from freeml.compression.checkpoint import Checkpoints, search_hash
 from freeml.compression.floats import FloatEstimator, ModuleBudget, float_net, peak_activation_bytes, weight_bytes
-from freeml.compression.stored import from_text, to_text
+from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.study import compress
 from freeml.compression.twin import FORMS
 from freeml.data import Dataset, load_dataset, read_arrays

@@ -27,9 +27,9 @@ from sqlalchemy.exc import IntegrityError, OperationalError, SQLAlchemyError
 from freeml.compression.allocate import Estimates
 from freeml.compression.budget import Budget
 from freeml.compression.checkpoint import Checkpoints, Outcome
+from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.recipe import PLANS, Recipe, first_recipe, knobs, suggested
 from freeml.compression.search import B, Compressed, run_trial
-from freeml.compression.stored import from_text, to_text
 from freeml.compression.task import check_task
 from freeml.compression.train import one_thread
 from freeml.data import Dataset

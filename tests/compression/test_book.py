@@ -18,8 +18,8 @@ from freeml.compression.book import LARGEST_LEVEL
 from freeml.compression.budget import Budget
 from freeml.compression.channels import find_channels, remove
 from freeml.compression.coarse import coarsen, weight_axes
+from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.head import Head, find_head
-from freeml.compression.stored import from_text, to_text
 from freeml.compression.train import Lesson, make_lesson, make_pages, retrain, right_answers
 from freeml.compression.twin import Twin, levels_name, run, step_name
 from freeml.data import load_dataset

@@ -17,10 +17,10 @@ from freeml.compression.budget import Budget
 from freeml.compression.channels import find_channels
 from freeml.compression.checkpoint import Kept
 from freeml.compression.coarse import coarse_bits, coarsen, without_formats
+from freeml.compression.graphtext import from_text
 from freeml.compression.head import find_head
 from freeml.compression.pruning import SHARES, Zeros, board_rows, ways_to_zero
 from freeml.compression.scores import change_costs, salience
-from freeml.compression.stored import from_text
 from freeml.compression.train import Lesson, make_lesson, make_pages, retrain
 from freeml.data import Dataset, load_dataset
 from freeml.frontend.onnx_reader import import_onnx

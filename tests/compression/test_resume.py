@@ -21,8 +21,8 @@ from freeml.artifact import Artifact
 from freeml.compression.allocate import Need
 from freeml.compression.budget import Budget
 from freeml.compression.checkpoint import Checkpoints, Kept, State
+from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.recipe import first_recipe
-from freeml.compression.stored import from_text, to_text
 from freeml.errors import CheckpointError, CompressionError, FreemlError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.pipeline import Options, compile_model, search_folder
