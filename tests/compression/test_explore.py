@@ -81,21 +81,22 @@ def test_what_is_printed_and_drawn(folder: Path, front: dict, model: Path) -> No
     assert not search_folder(folder).exists()
 
 
-def test_again_it_is_the_same_and_printed_as_a_table(folder: Path, model: Path) -> None:
+@pytest.mark.nightly
+def test_again_it_is_the_same(folder: Path, model: Path) -> None:
     before = contents(folder)
     done = run("explore", model, "--data", folder.parent / "d.npz", "--points", 3, "--out", folder)
     assert done.exit_code == 0, done.output
     assert contents(folder) == before
-    for text in ("│ 03 ", "validation", "uJ", f"written to {folder}"):
-        assert text in done.stdout
 
 
-def test_without_matplotlib(model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_without_matplotlib(model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
-    found = explore(model, options=Options(), data=folder.parent / "d.npz", points=2, output=tmp_path / "front")
-    assert len(found.points) == 2
-    assert any("pip install 'freeml[plot]'" in note for note in found.notes)
-    assert sorted(path.name for path in (tmp_path / "front").iterdir()) == ["front.json", "point-01", "point-02"]
+    out = tmp_path / "front"
+    done = run("explore", model, "--data", folder.parent / "d.npz", "--points", 2, "--out", out)
+    assert done.exit_code == 0, done.output
+    for text in ("│ 02 ", "validation", "uJ", f"written to {out}", "pip install 'freeml[plot]'"):
+        assert text in done.stdout
+    assert sorted(path.name for path in out.iterdir()) == ["front.json", "point-01", "point-02"]
 
 
 def test_dominated_points_are_said_to_be_so() -> None:

@@ -106,6 +106,7 @@ def test_what_was_done_is_not_done_again(model: Path, plain: Artifact, tmp_path:
     assert seen[4] == first[4] == seen[5]
 
 
+@pytest.mark.nightly
 def test_a_trial_that_ended_is_not_made_again(model: Path, data: Path, tmp_path: Path) -> None:
     """Two trials that fail, killed in the second: the answer is that of a run that nobody killed."""
     with pytest.raises(CompressionError) as below:
