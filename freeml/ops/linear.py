@@ -11,6 +11,7 @@ Padding feeds q_x = z_x, so the same B serves the border.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import frexp, inf
 
 import numpy as np
 
@@ -53,7 +54,7 @@ def weight_scales(
     fewer where the channel of the largest factor has all accumulators shifted up before they are multiplied."""
     largest = np.abs(weights.reshape(weights.shape[0], -1)).max(axis=1, initial=0.0)
     factor = float(largest.max(initial=0.0)) / limit * input_scale / output_scale
-    shifted = min(max(0, int(np.floor(np.log2(factor))) + 3), 20) if 0 < factor < np.inf else 0
+    shifted = min(max(0, frexp(factor)[1] + 2), 20) if 0 < factor < inf else 0
     scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0 ** (29 - shifted)))
     # float32 numbers, rounded up so that no weight is clipped: what an ONNX file can hold
     nearest = np.nextafter(np.where(scales > 0, scales, 1.0).astype(np.float32), np.float32(np.inf))
