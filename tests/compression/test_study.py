@@ -14,7 +14,7 @@ from blobs import arrays, save_model
 from compiling import contents, quarter
 from freeml.artifact import Artifact
 from freeml.compression.budget import Budget, parse_budget
-from freeml.compression.recipe import PLANS, first_recipe, knobs, suggested
+from freeml.compression.recipe import PLANS, STEPS, first_recipe, knobs, suggested
 from freeml.compression.study import _sampler
 from freeml.errors import CompressionError, FreemlError, StorageError
 from freeml.pipeline import Options, compile_model, search_folder
@@ -56,12 +56,13 @@ def test_recipes_stay_within_their_ranges_and_the_first_is_the_default() -> None
         assert len({recipe.digest() for recipe in recipes}) == 12
         for recipe in recipes:
             assert 4 <= recipe.rounds <= 16
-            assert 0.005 <= recipe.step <= 0.05
+            assert STEPS[0] <= recipe.step <= STEPS[1]
             assert 0.5 <= recipe.distilled <= 1.0
             assert 0.25 <= recipe.ram_weight <= 4.0
         assert len({recipe.ram_weight for recipe in recipes}) == (12 if budget is both else 1)
 
 
+@pytest.mark.nightly
 def test_a_shared_study(model: Path, tight: Budget, url: str) -> None:
     """Trials of an earlier process count; another net's never mix with them."""
     one = Budget(flash_bytes=tight.flash_bytes, max_drop_points=0.5, trials=1)
