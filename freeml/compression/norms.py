@@ -1,7 +1,6 @@
 """Batch norms that stand behind a net's layers only while it is trained, and are folded back into them.
 
-A small net without them learns slowly, and what is pruned is mostly a small net. They start as what changes nothing, so
-that training goes on from the net that it was given.
+They start as what changes nothing, so that training goes on from the net that it was given.
 """
 
 from __future__ import annotations

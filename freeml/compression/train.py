@@ -166,7 +166,9 @@ def retrain(
 
     The loss decides, not the right answers: on a few hundred samples those are a lottery whose winner is often a net
     that was hardly trained.
-    Adam with a cosine schedule, steps relative to what they change: folded batch norms leave weights of any size.
+    Adam with steps that rise and fall (`pace`), relative to what they change: batch norms that were folded before leave
+    weights of any size. New ones stand behind the layers meanwhile, but not with `rounding`; large nets have each
+    batch in two parts.
     `pages` hold the samples; `show` is told how many epochs are done. `masks` (bool, by constant name) say which
     weights may differ from zero; the others, zero in `graph`, are zero again after each step. With `rounding` the net
     is trained as it will be rounded.

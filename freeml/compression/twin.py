@@ -156,10 +156,11 @@ class Twin:
             name: tensor.detach().numpy()[0].copy() for name, tensor in self.parameters.items() if name in constants
         }
         scales: dict[str, Array] = {}
+        axes = weight_axes(self.graph)
         for weights, norm in self._norms.items():
             scale, bias = norm.folded(self._constants[self._biases[weights]])
             along = [1] * constants[weights].ndim
-            along[weight_axes(self.graph)[weights]] = len(scale)
+            along[axes[weights]] = len(scale)
             scales[weights] = scale.double().numpy()
             constants[weights] = constants[weights] * scale.numpy().reshape(along)
             constants[self._biases[weights]] = bias[0].numpy().copy()

@@ -21,6 +21,9 @@ from freeml.ir.graph import Brought
 from freeml.ir.types import FloatArray, IntArray, QDType, QType
 from freeml.ops.base import Clamp, QConstant, Quantizing, clamp_bounds
 
+MOST_SHIFTED = 20
+"""Bits that a bias gives up for accumulators shifted up, at most: more are refused for other reasons."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LinearWeights:
@@ -54,7 +57,8 @@ def weight_scales(
     fewer where the channel of the largest factor has all accumulators shifted up before they are multiplied."""
     largest = np.abs(weights.reshape(weights.shape[0], -1)).max(axis=1, initial=0.0)
     factor = float(largest.max(initial=0.0)) / limit * input_scale / output_scale
-    shifted = min(max(0, frexp(factor)[1] + 2), 20) if 0 < factor < inf else 0
+    shifted = max(0, frexp(factor)[1] + 2) if 0 < factor < inf else 0  # as `make_requant` will, where that is possible
+    shifted = min(shifted, MOST_SHIFTED)
     scales = np.maximum(largest / limit, np.abs(bias) / (input_scale * 2.0 ** (29 - shifted)))
     # float32 numbers, rounded up so that no weight is clipped: what an ONNX file can hold
     nearest = np.nextafter(np.where(scales > 0, scales, 1.0).astype(np.float32), np.float32(np.inf))

@@ -79,6 +79,7 @@ def test_a_trained_net_is_folded_with_the_statistics_of_its_batches(bits: int | 
     assert float(np.abs(changed).max()) > 0.01
     for _ in range(100):  # the statistics come to be those of these samples
         expected = within(twin, samples)
+    # 0.02: torch gathers the variance of a sample, not that of these 64, and a dense layer has no more numbers than that
     check_outputs(graph, run(twin.to_graph(), samples), expected, 0.02)
 
 
@@ -88,12 +89,14 @@ def test_only_layers_with_layers_behind_them_have_norms() -> None:
     assert normed_layers(graph) == {stage.inputs[1]: stage.inputs[2] for stage in stages[:-1]}
 
 
-def test_gains_are_trained_and_each_layer_is_told_apart() -> None:
+def test_gains_are_trained() -> None:
     sketch = net()
     twin = Twin(sketch.graph())
     twin.normalise(tensors(twin.graph, sketch.samples(32)))
-    assert {gains_name(name) for name in normed_layers(twin.graph)} <= set(twin.parameters)
+    names = {gains_name(name) for name in normed_layers(twin.graph)}
+    before = {name: twin.parameters[name].detach().clone() for name in names}
     trained(twin, sketch.samples(32), steps=1)
+    assert all((twin.parameters[name] != gains).any() for name, gains in before.items())
 
 
 def test_a_batch_of_one_is_taken_by_what_is_known() -> None:

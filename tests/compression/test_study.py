@@ -14,7 +14,7 @@ from blobs import arrays, save_model
 from compiling import contents, quarter
 from freeml.artifact import Artifact
 from freeml.compression.budget import Budget, parse_budget
-from freeml.compression.recipe import PLANS, STEPS, first_recipe, knobs, suggested
+from freeml.compression.recipe import PLANS, first_recipe, knobs, suggested
 from freeml.compression.study import _sampler
 from freeml.errors import CompressionError, FreemlError, StorageError
 from freeml.pipeline import Options, compile_model, search_folder
@@ -56,7 +56,7 @@ def test_recipes_stay_within_their_ranges_and_the_first_is_the_default() -> None
         assert len({recipe.digest() for recipe in recipes}) == 12
         for recipe in recipes:
             assert 4 <= recipe.rounds <= 16
-            assert STEPS[0] <= recipe.step <= STEPS[1]
+            assert 0.02 <= recipe.step <= 0.2
             assert 0.5 <= recipe.distilled <= 1.0
             assert 0.25 <= recipe.ram_weight <= 4.0
         assert len({recipe.ram_weight for recipe in recipes}) == (12 if budget is both else 1)

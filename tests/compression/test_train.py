@@ -61,13 +61,16 @@ def test_slopes_of_parts_are_those_of_the_whole(graph: Graph, lessons: tuple[Les
 def test_training_in_parts_gives_the_same_bytes(
     graph: Graph, lessons: tuple[Lesson, Lesson], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever the order in which threads end."""
+    """Side by side, in whatever order they end, as one after the other, as on a single core."""
     monkeypatch.setattr(train, "MACS_TO_SPLIT", 0)
     broken, found = all_coarse(graph, 2), []
-    for _ in range(2):
+    for threads in (2, 2, 1):
+        monkeypatch.setattr(
+            train, "ThreadPoolExecutor", lambda _, threads=threads, **more: ThreadPoolExecutor(threads, **more)
+        )
         with train.one_thread():
             pages = make_pages(*lessons, seed=0)
             net = retrain(broken, find_head(graph), *lessons, pages, epochs=2, seed=0, show=lambda _: None)
         found.append({name: array.tobytes() for name, array in net.constants.items()})
-    assert found[0] == found[1]
+    assert found[0] == found[1] == found[2]
     assert found[0] != {name: array.tobytes() for name, array in broken.constants.items()}
