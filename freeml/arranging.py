@@ -12,8 +12,9 @@ from freeml.ir.graph import QGraph
 from freeml.plan.again import Arranged, Price, repeatable, with_copies
 from freeml.plan.cost import CostModel
 from freeml.plan.events import events_by_layer
+from freeml.plan.exits import branch_early, exits_of
 from freeml.plan.layout import to_channels_last
-from freeml.plan.memory import arena_alignment
+from freeml.plan.memory import ALIGNMENT_BYTES, MemoryPlan, arena_alignment, plan_memory
 from freeml.plan.order import arranged
 from freeml.targets import Board
 
@@ -28,17 +29,25 @@ LAYER_BYTES = 288
 
 def arrange(qgraph: QGraph, board: Board) -> Arranged:
     """Layout, order and memory of an integer graph that is in the model's own layout."""
-    graph, memory = arranged(to_channels_last(qgraph), arena_alignment(board))
+    graph, memory = ordered(to_channels_last(qgraph), arena_alignment(board))
     return Arranged(graph=graph, memory=memory, again={})
+
+
+def ordered(laid: QGraph, alignment_bytes: int = ALIGNMENT_BYTES) -> tuple[QGraph, MemoryPlan]:
+    """Order and memory of a graph whose layout is chosen; exits as early as they can be."""
+    if exits_of(laid) is None:
+        return arranged(laid, alignment_bytes)
+    graph = branch_early(laid, lambda backbone: arranged(backbone, alignment_bytes)[0])
+    return graph, plan_memory(graph, alignment_bytes)
 
 
 def arrange_again(plain: Arranged, board: Board, prices: CostModel | None, *, flash_is_short: bool) -> Arranged:
     """The same in fewer bytes, where some values can be computed twice instead of being kept.
 
     Where the arena lies in flash, or that is short too, a copy must save more than its code and tables take. Layers
-    whose cost nobody knows run once.
+    whose cost nobody knows run once, and so do all of a net with exits: what an exit looks at is not computed anew.
     """
-    if prices is None:
+    if prices is None or exits_of(plain.graph) is not None:
         return plain
     counted = flash_is_short or board.activations == "nv"
     program = lower(plain.graph, plain.memory, board=board)

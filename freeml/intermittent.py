@@ -94,6 +94,9 @@ def build_intermittent(
         whole = program(reserve_bytes)
         result = cut(whole, *_choice(whole, costs, prices, work, board, supply, granularity))
         prove(graph, memory, result)
+        if result.exits is not None:
+            works = list(_layer_works(result, costs, prices, work, board).values())
+            result = replace(result, region_nj=_region_nj(result, works, costs, board))
         return result, files(result, with_vectors)
 
     costs = _Costs({}, board.boot_cycles, board.commit_cycles)
@@ -123,6 +126,15 @@ def build_intermittent(
         ),
         supply, board,
     )  # fmt: skip
+
+
+def _region_nj(program: CProgram, works: Sequence[LayerWork], costs: _Costs, board: Board) -> tuple[int, ...]:
+    """What a region of each layer is estimated to take, its commit included."""
+    cycles, found = region_costs(program, works), list[int]()
+    for layer in program.layers:
+        largest, cycles = max(cycles[: layer.split.regions]), cycles[layer.split.regions :]
+        found.append(min(2**32 - 1, ceil((largest + costs.commit) * board.energy.nj_per_cycle_planned)))
+    return tuple(found)
 
 
 def predicted_cycles(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from freeml import evaluate
-from freeml.arranging import Again, arrange, arrange_again, build_arranged
+from freeml.arranging import Again, arrange, arrange_again, build_arranged, ordered
 from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folder
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
@@ -37,7 +37,6 @@ from freeml.plan.again import Arranged
 from freeml.plan.cost import CostModel, load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import MemoryPlan, arena_alignment, plan_memory
-from freeml.plan.order import arranged
 from freeml.plan.storage import pack_weights, reachable_bytes
 from freeml.quant.choose import METHODS, Choice, choose, relative_drop
 from freeml.quant.precision import choose_widths
@@ -455,7 +454,7 @@ def quantize_graph(
 
 def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:
     """Layout, order, memory and C program of an integer graph; for a board, with constants placed where it has room."""
-    planned = arranged(to_channels_last(qgraph))[0] if board is None else arrange(qgraph, board).graph
+    planned = ordered(to_channels_last(qgraph))[0] if board is None else arrange(qgraph, board).graph
     return planned, *lower_planned(planned, board)
 
 

@@ -9,6 +9,14 @@
 
 uint16_t fm_progress_now;
 
+/* Where the cursor stands: a layer, and its first unit that is still to do. A function of the cursor alone, which is kept
+ * to save the counting. */
+static struct {
+    unsigned cursor;
+    unsigned layer;
+    unsigned first;
+} standing;
+
 /* Nothing that the layers stored may be moved behind the commit by a compiler. */
 #define BARRIER() __asm__ volatile("" : : : "memory")
 
@@ -90,6 +98,10 @@ void fm_boot(void)
 {
     /* The arena's address is part of the identity: a build that places it elsewhere is another owner. */
     fm_progress_now = fm_progress_load(FM_IDENTITY ^ (uint32_t)(uintptr_t)&fm_arena);
+    standing.cursor = 0U;
+#if FM_EXIT_COUNT > 0U
+    fm_policy_reset();
+#endif
     if (cursor() > FM_REGION_COUNT + 1U) {
         commit(0U);
     }
@@ -113,51 +125,164 @@ void *fm_input(unsigned index)
 
 void fm_start(void)
 {
+#if FM_EXIT_COUNT > 0U
+    if (fm_pending()) {
+        commit(result_bits());
+    }
+    fm_policy_keep();
+#endif
     keep_inputs();
     commit(result_bits() | 1U);
 }
 
-/* The regions of a layer from unit `first` on. */
-static void run_layer(const fm_layer *layer, unsigned first)
+/* Count to where the cursor stands. */
+static void find_place(void)
 {
-    while (first != layer->units) {
-        const unsigned left = layer->units - first;
-        const unsigned end = first + (left < layer->per_region ? left : layer->per_region);
-        layer->run(first, end);
-        keep_units(layer, first, end);
-        commit(result_bits() | (cursor() + 1U));
-        first = end;
+    unsigned done = cursor() - 1U;
+    unsigned layer = 0;
+    while (layer < FM_LAYER_COUNT && done >= fm_layers[layer].regions) {
+        done -= fm_layers[layer].regions;
+        layer++;
+    }
+    standing.cursor = cursor();
+    standing.layer = layer;
+    standing.first = layer < FM_LAYER_COUNT ? done * fm_layers[layer].per_region : 0U;
+}
+
+#if FM_EXIT_COUNT > 0U
+
+/* Exits whose scores are complete. */
+static unsigned passed(void)
+{
+    unsigned count = 0;
+    while (count < FM_EXIT_COUNT && standing.layer > fm_exits[count].layer) {
+        count++;
+    }
+    return count;
+}
+
+/* Why the inference ends here, at the last exit passed; FM_REASON_END where it does not. What the rule says depends on
+ * the cursor and on committed scores alone, so it says the same after a power failure. */
+static unsigned reason_to_end(void)
+{
+    const unsigned exits = passed();
+    if (exits == 0U || standing.layer == FM_LAYER_COUNT) {
+        return FM_REASON_END;
+    }
+    if (standing.first == 0U && standing.layer == fm_exits[exits - 1U].layer + 1U && fm_exit_stops(exits - 1U)) {
+        return FM_REASON_RULE;
+    }
+    if (fm_policy_kept()->energy != 0U && fm_energy_left != NULL && fm_energy_left() < fm_region_nj[standing.layer]) {
+        return FM_REASON_ENERGY;
+    }
+    return FM_REASON_END;
+}
+
+int fm_best(fm_answer *answer)
+{
+    if (!fm_pending()) {
+        return 0;
+    }
+    find_place();
+    if (passed() == 0U) {
+        return 0;
+    }
+    fm_exit_answer(passed() - 1U, FM_REASON_END, answer);
+    return 1;
+}
+
+const fm_answer *fm_answered(void)
+{
+    return fm_output(FM_OUTPUT_COUNT - 1U);
+}
+
+/* What is published of output `index` by an inference that ends before its last layer: the answer, outputs that are
+ * complete, zeros for others. */
+static void publish_early(unsigned char *to, unsigned index, const fm_answer *answer)
+{
+    static unsigned char granule[FM_NV_GRANULE > sizeof(fm_answer) ? FM_NV_GRANULE : sizeof(fm_answer)];
+    const fm_span *const output = &fm_outputs[index];
+    const unsigned char *const words = (const unsigned char *)answer;
+    const int is_answer = index == FM_OUTPUT_COUNT - 1U;
+
+    if (!is_answer && output->layer < standing.layer) {
+        fm_nv_write(to, arena(output->at), output->size);
+        return;
+    }
+    for (unsigned i = 0; i < sizeof granule; ++i) {
+        granule[i] = 0U;
+        if (is_answer && i < sizeof *answer) {
+            granule[i] = words[i];
+        }
+    }
+    if (is_answer) {
+        fm_nv_write(to, granule, output->size);
+        return;
+    }
+    for (unsigned at = 0; at < output->size; at += FM_NV_GRANULE) {
+        fm_nv_write(to + at, granule, FM_NV_GRANULE);
     }
 }
 
+#endif
+
 /* Put the outputs where the last result is not, then make that the newest. */
-static void publish(void)
+static void publish(unsigned reason)
 {
     const unsigned next = result_bits() ^ FM_PROGRESS_RESULT;
     unsigned char *to = fm_results[(next & FM_PROGRESS_RESULT) != 0U ? 1 : 0];
+#if FM_EXIT_COUNT > 0U
+    fm_answer answer;
+    if (reason != FM_REASON_END) {
+        fm_exit_answer(passed() - 1U, reason, &answer);
+    }
+#endif
 
     for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {
+#if FM_EXIT_COUNT > 0U
+        if (reason != FM_REASON_END) {
+            publish_early(to + fm_outputs[i].result, i, &answer);
+            continue;
+        }
+#endif
         fm_nv_write(to + fm_outputs[i].result, arena(fm_outputs[i].at), fm_outputs[i].size);
     }
+    (void)reason;
     commit(next | FM_PROGRESS_VALID);
+}
+
+int fm_advance(void)
+{
+    unsigned reason = FM_REASON_END;
+    if (!fm_pending()) {
+        return 0;
+    }
+    if (standing.cursor != cursor()) {
+        find_place();
+    }
+#if FM_EXIT_COUNT > 0U
+    reason = reason_to_end();
+#endif
+    if (standing.layer == FM_LAYER_COUNT || reason != FM_REASON_END) {
+        publish(reason);
+        return 0;
+    }
+    const fm_layer *const layer = &fm_layers[standing.layer];
+    const unsigned left = layer->units - standing.first;
+    const unsigned end = standing.first + (left < layer->per_region ? left : layer->per_region);
+    layer->run(standing.first, end);
+    keep_units(layer, standing.first, end);
+    commit(result_bits() | (cursor() + 1U));
+    standing.cursor = cursor();
+    standing.first = end != layer->units ? end : 0U;
+    standing.layer += end != layer->units ? 0U : 1U;
+    return 1;
 }
 
 void fm_run(void)
 {
-    if (!fm_pending()) {
-        return;
+    while (fm_advance()) {
     }
-    unsigned done = cursor() - 1U;
-    for (unsigned i = 0; i < FM_LAYER_COUNT; ++i) {
-        const fm_layer *layer = &fm_layers[i];
-        if (done >= layer->regions) {
-            done -= layer->regions;
-            continue;
-        }
-        run_layer(layer, done * layer->per_region);
-        done = 0U;
-    }
-    publish();
 }
 
 void fm_infer(void)

@@ -21,11 +21,13 @@ typedef struct fm_layer {
     unsigned size; /* all of the output, the last unit's tail included */
 } fm_layer;
 
-/* An input or output: its place in the arena, its bytes, rounded up to whole granules, and its place in a result. */
+/* An input or output: its place in the arena, its bytes, rounded up to whole granules, its place in a result, and the
+ * number of the layer that ends it. */
 typedef struct fm_span {
     unsigned at;
     unsigned size;
     unsigned result;
+    unsigned layer;
 } fm_span;
 
 /* The word of progress as last committed:

@@ -230,6 +230,7 @@ static void resume(void)
     /* How many bytes were wrong before is lost, that there were any is not. */
     run_vectors((what & JOB_SAMPLE) + 1U, check_vector(what & JOB_SAMPLE, (what & JOB_WRONG) != 0U ? 1U : 0U));
 #else
+    (void)what; /* a deaf board without vectors has begun nothing else */
     verdict(0U);
 #endif
 }

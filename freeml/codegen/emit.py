@@ -62,7 +62,7 @@ def emit(
         return _tidy(text)
 
     layers = [_layer_text(layer) for layer in program.layers]
-    model = render("model.c.j2", layers=layers)
+    model = render("model.c.j2", layers=layers, numbers=_numbers)
     memory, weights = render("fm_memory.h.j2"), render("weights.c.j2", numbers=_numbers)
     digest = hashlib.sha256("\0".join((model, memory, weights)).encode()).hexdigest()
     groups = (

@@ -6,11 +6,23 @@ import re
 from collections.abc import Mapping
 from dataclasses import replace
 
-from freeml.codegen.program import RESULT_ALIGNMENT_BYTES, CData, CLayer, CProgram, CTensor, Pointer, rounded
+from freeml.codegen.program import (
+    RESULT_ALIGNMENT_BYTES,
+    CData,
+    CExit,
+    CExits,
+    CLayer,
+    CProgram,
+    CTensor,
+    Pointer,
+    rounded,
+)
 from freeml.errors import UnsupportedModelError
+from freeml.ir.exits import Reliability
 from freeml.ir.graph import Node, QGraph, QOp, Stage
 from freeml.ir.text import type_text
 from freeml.ir.types import ITEM_BYTES, QType
+from freeml.ops.answer import QAnswer
 from freeml.ops.averagepool import QAveragePool
 from freeml.ops.base import Kernel, LoweredOp, Lowering, Operand, Scratch
 from freeml.ops.conv import QConv
@@ -93,13 +105,51 @@ def lower(
     layers = tuple(_layer(graph, memory, node, names[node.name], prefixes[node.name], data, far or {}) for node in run)
     scratch = max((_scratch_bytes(layer) for layer in layers), default=0)
     inputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.inputs))
-    outputs = tuple(_tensor(graph, memory, i, name) for i, name in enumerate(graph.outputs))
+    ends = _ends(graph)
+    exits = _exits(graph, memory, ends)
+    outputs = tuple(
+        replace(_tensor(graph, memory, i, name), layer=ends.get(name, 0)) for i, name in enumerate(graph.outputs)
+    )
     return CProgram(
         name=graph.name, layers=layers, data=tuple(sorted(data, key=lambda d: d.far_address or 0)),
         inputs=inputs, outputs=outputs, arena_bytes=memory.arena_bytes, scratch_bytes=scratch,
         granule_bytes=2 if board is None else board.nv_granule_bytes,
-        mirrored=board is not None and board.activations == "sram",
+        mirrored=board is not None and board.activations == "sram", exits=exits,
+        region_nj=(0,) * len(layers) if exits is not None else (),
     )  # fmt: skip
+
+
+def _ends(graph: QGraph) -> dict[str, int]:
+    """The number of the layer that computes each value; a view's is that of what it views."""
+    ends: dict[str, int] = {}
+    count = 0
+    for node in graph.nodes:
+        if is_view(node.op) and len(node.stages) == 1:
+            if node.inputs[0] in ends:
+                ends[node.outputs[0]] = ends[node.inputs[0]]
+            continue
+        ends.update((value, count) for value in node.outputs)
+        count += 1
+    return ends
+
+
+def _exits(graph: QGraph, memory: MemoryPlan, ends: Mapping[str, int]) -> CExits | None:
+    """The tables of a graph that ends in its answer."""
+    last = graph.nodes[-1].stages[0] if graph.nodes else None
+    if last is None or not isinstance(last.op, QAnswer):
+        return None
+    exits = last.op.exits
+    final, *scores = last.inputs
+
+    def entry(name: str, value: str, steps: int, reliability: Reliability) -> CExit:
+        return CExit(
+            name=name, layer=ends[value], offset=memory.offset(value), wide=graph.types[value].dtype == "int16",
+            steps=steps, reliability=reliability,
+        )  # fmt: skip
+
+    entries = [entry(e.name, v, e.steps, e.reliability) for e, v in zip(exits.exits, scores, strict=True)]
+    end = entry("the end", final, 0, exits.final)
+    return CExits(classes=graph.types[final].size, entries=(*entries, end), policy=exits.policy)
 
 
 def _tensor(graph: QGraph, memory: MemoryPlan, index: int, name: str) -> CTensor:

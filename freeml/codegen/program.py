@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from freeml.ir.exits import Policy, Reliability
 from freeml.ir.types import QType
 from freeml.ops.base import Kernel, Operand
 
@@ -147,6 +148,38 @@ class CTensor:
     type: QType
     ctype: str
     offset: int
+    layer: int = 0
+    """Number of the layer that ends an output."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CExit:
+    """An exit, or the net's own output behind them: the layer that ends its scores, where these lie in the arena."""
+
+    name: str
+    layer: int
+    offset: int
+    wide: bool
+    steps: int
+    reliability: Reliability
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CExits:
+    """Exits in order, and the net's own output as the last of `entries`."""
+
+    classes: int
+    entries: tuple[CExit, ...]
+    policy: Policy
+
+    @property
+    def count(self) -> int:
+        """Exits before the end."""
+        return len(self.entries) - 1
+
+    def policy_bytes(self, granule_bytes: int) -> int:
+        """Of the rule that is kept in non-volatile memory: `fm_policy`, in whole granules."""
+        return rounded(2 * (5 + self.count), granule_bytes)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +195,9 @@ class CProgram:
     scratch_bytes: int
     granule_bytes: int = 2
     mirrored: bool = False
+    exits: CExits | None = None
+    region_nj: tuple[int, ...] = ()
+    """What a region of each layer is estimated to take, nanojoules; only where there are exits."""
 
     @property
     def regions(self) -> int:
@@ -187,7 +223,8 @@ class CProgram:
     @property
     def nv_bytes(self) -> int:
         """Non-volatile memory that the net's values take: the arena or its copy, and two results."""
-        return 2 * self.result_bytes + (self.kept_bytes if self.mirrored else self.arena_bytes)
+        rule = self.exits.policy_bytes(self.granule_bytes) if self.exits is not None else 0
+        return 2 * self.result_bytes + rule + (self.kept_bytes if self.mirrored else self.arena_bytes)
 
     @property
     def kept_bytes(self) -> int:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from freeml.fixedpoint.rounding import Requant
+from freeml.ir.exits import Exit, Exits, Policy, Reliability
+from freeml.ops.answer import QAnswer
 from freeml.ops.argmax import QArgMax
 from freeml.ops.averagepool import QAveragePool
 from freeml.ops.binary import QSum
@@ -27,6 +29,7 @@ from freeml.ops.windows import Window
 
 _OPERATORS = (
     *(
+        QAnswer,
         QArgMax,
         QAveragePool,
         QClip,
@@ -41,7 +44,7 @@ _OPERATORS = (
     ),
     *(QMaxPool, QMul, QPRelu, QReduceMean, QReshape, QSoftmax, QSum, QTable, QTranspose),
 )
-_PARTS = (AxisMap, Exponential, Packed, Requant, Rescale, Sparse, Window)
+_PARTS = (AxisMap, Exit, Exits, Exponential, Packed, Policy, Reliability, Requant, Rescale, Sparse, Window)
 
 INTEGER_CLASSES: dict[str, type] = {kind.__name__: kind for kind in (*_OPERATORS, *_PARTS)}
 """Every dataclass an integer operator is made of, by name: the vocabulary of a stored graph."""

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from math import prod
 
+from freeml.ops.answer import AnswerView
 from freeml.ops.argmax import ArgMaxView
 from freeml.ops.base import Kernel
 from freeml.ops.binary import BinaryView
@@ -199,6 +200,15 @@ def _products(found: Events, kernel: Kernel, view: BinaryView, count: int) -> No
         found["multiplied"] += count // inner.extent * len(staying)
 
 
+def _answer(found: Events, kernel: Kernel) -> None:
+    """Looking for the largest and the second largest score is about what two arg-maxima are."""
+    classes = kernel.inputs[0].type.size
+    short = "" if classes > SHORT else ".short"
+    found["argmax.rows"] += 2
+    found[f"argmax.elements.{width(kernel)}{short}"] += 2 * classes
+    found["argmax.raised"] += round(2 * (_raised(classes) - 1))
+
+
 ALONE: dict[type, Callable[[Events, Kernel], None]] = {
     PoolView: _pool,
     CopyView: _copy,
@@ -207,4 +217,5 @@ ALONE: dict[type, Callable[[Events, Kernel], None]] = {
     SoftmaxView: _softmax,
     LogSoftmaxView: _softmax,
     ArgMaxView: _argmax,
+    AnswerView: _answer,
 }

@@ -18,6 +18,7 @@ from freeml.codegen.lower import c_names, result_layout
 from freeml.errors import FreemlError
 from freeml.ir.graph import QGraph
 from freeml.ir.types import ITEM_BYTES, Array, IntArray, QType
+from freeml.plan.exits import exits_of
 from freeml.plan.memory import MemoryPlan, arena_alignment, is_view, plan_memory
 from freeml.sim.host import DTYPE
 from freeml.sim.image import Image, read_image
@@ -156,6 +157,8 @@ class BoardRunner:
         machine = self.machine
         machine.restore(self._ready)
         done = machine.return_address()
+        if every_value and exits_of(self.graph) is not None:
+            self._clear_rule()
         for name in self.graph.inputs:
             self._put(name, inputs[name])
         start = machine.counts()
@@ -164,6 +167,8 @@ class BoardRunner:
         layers: list[LayerRun] = []
         left = self._limit
         for index, layer in enumerate(self._layers):
+            if machine.pc == done:  # an exit
+                break
             if index == 0:
                 left -= self._go(starts | {done}, left, f"to reach layer {layer.name}")
             counts, left = self._layer(layer, starts | {done}, left)
@@ -201,6 +206,12 @@ class BoardRunner:
         for sample in range(len(next(iter(inputs.values())))):
             one = {name: array[sample : sample + 1] for name, array in inputs.items()}
             yield self.infer(one, every_value=every_value)
+
+    def _clear_rule(self) -> None:
+        """Let the next inference run to its end: its kind is the first word of the rule, `energy` the fifth."""
+        rule = self.image.symbol("fm_policy_chosen")
+        for word in (0, 4):
+            self.machine.write(rule + 2 * word, bytes(2))
 
     def _put(self, name: str, values: Array) -> None:
         type_ = self.graph.types[name]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from freeml.ir.graph import QGraph, execute
 from freeml.ir.types import Array, IntArray
+from freeml.ops.answer import QAnswer
 from freeml.plan.memory import is_view
 
 CHUNK = 64
@@ -46,15 +47,44 @@ def stored_values(graph: QGraph) -> tuple[str, ...]:
 def run_reference(graph: QGraph, inputs: Mapping[str, Array], *, every_value: bool = False) -> Trace:
     """The numpy integer reference over all samples (leading axis), in chunks.
 
-    `every_value` keeps all values, those inside fused layers too; else only the graph's outputs.
+    `every_value` keeps all values, those inside fused layers too, of inferences that run to their end whatever a rule
+    says; else only the graph's outputs, as the firmware leaves them: zeros where an inference ended before them.
     """
     parts: dict[str, list[Array]] = {}
     samples = next(iter(inputs.values())).shape[0]
+    graph = without_rule(graph) if every_value else graph
     for start in range(0, samples, CHUNK):
         values = execute(graph, {k: np.asarray(v[start : start + CHUNK], dtype=np.int64) for k, v in inputs.items()})
-        for name in values if every_value else graph.outputs:
-            parts.setdefault(name, []).append(values[name])
+        shown = values if every_value else _published(graph, values)
+        for name in shown:
+            parts.setdefault(name, []).append(shown[name])
     return Trace(values={name: np.concatenate(chunks).astype(np.int64) for name, chunks in parts.items()})
+
+
+def _published(graph: QGraph, values: Mapping[str, Array]) -> dict[str, Array]:
+    """The outputs; where an inference ended at an exit, those of later layers are zeros."""
+    found = {name: values[name] for name in graph.outputs}
+    stage = graph.nodes[-1].stages[0] if graph.nodes else None
+    if stage is None or not isinstance(stage.op, QAnswer):
+        return found
+    made = {value: index for index, node in enumerate(graph.nodes) for value in node.outputs}
+    ends = np.array([*(made[value] for value in stage.inputs[1:]), len(graph.nodes)])
+    exits = values[stage.outputs[0]][:, 1]
+    for name in found:
+        if name != stage.outputs[0] and name in made:
+            there = made[name] <= ends[exits]
+            found[name] = np.where(there.reshape(-1, *(1,) * (found[name].ndim - 1)), found[name], 0)
+    return found
+
+
+def without_rule(graph: QGraph) -> QGraph:
+    """The same net, every inference of which runs to its end."""
+    stage = graph.nodes[-1].stages[0] if graph.nodes else None
+    if stage is None or not isinstance(stage.op, QAnswer):
+        return graph
+    exits = replace(stage.op.exits, policy=replace(stage.op.exits.policy, kind="none", energy=False))
+    last = replace(graph.nodes[-1], stages=(replace(stage, op=QAnswer(exits=exits)),))
+    return replace(graph, nodes=(*graph.nodes[:-1], last))
 
 
 def compare(expected: Trace, found: Trace) -> tuple[Mismatch, ...]:
