@@ -51,6 +51,11 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     method: Method | None = None,
     trials: int | None = None,
     storage: str | None = None,
+    exits: str = "none",
+    exit_training: Literal["two-stage", "joint"] = "two-stage",
+    exit_bytes: int | str | None = None,
+    policy: str | None = None,
+    confidence: float | None = None,
     on_round: Callable[[CompressionRound], None] | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Artifact:
@@ -64,14 +69,24 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     (a CompressionRound of freeml.report.figures: flash, ram, cycles, energy_uj, validation, built), `progress` of what
     is under way and the share (0..1) that is done.
 
+    With `exits` ("shared", "shared:3", "shared:conv1,conv2", the same with "separate") inferences may end early, by the
+    rule `policy` ("confidence", "entropy", "patience", "label-free", "reliability", "none", each with "+energy"), which
+    with probability `confidence` costs at most `max_drop` points; `exit_bytes` is what the branch may take.
+
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the
     accuracy is unverified. `ranges` None tries every method and keeps the best. Every error is a FreemlError.
     """
     from freeml.compression.budget import parse_budget
+    from freeml.exits.asking import parse_exits
     from freeml.pipeline import Options, compile_model
 
-    budget = parse_budget(_text(flash), _text(ram), max_drop, effort, method, trials, _joules(energy))
+    budgeted = any(limit is not None for limit in (flash, ram, energy))
+    wanted, rule = parse_exits(
+        exits, exit_training, _text(exit_bytes), policy, confidence, max_drop
+    )  # fmt: skip
+    drop = max_drop if budgeted or exits == "none" else None
+    budget = parse_budget(_text(flash), _text(ram), drop, effort, method, trials, _joules(energy))
     options = Options(
         target=target,
         precision=precision,
@@ -80,6 +95,8 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
         toolchain=toolchain,
         seed=seed,
         budget=budget,
+        exits=wanted,
+        rule=rule,
     )
     source = data if data is None or isinstance(data, Mapping) else Path(data)
     return compile_model(

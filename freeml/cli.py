@@ -22,6 +22,7 @@ import click
 from freeml.commands.build import build_command
 from freeml.commands.compile import compile_command
 from freeml.commands.device import device_command
+from freeml.commands.exits import exits_command
 from freeml.commands.explore import explore_command
 from freeml.commands.flash import flash_command
 from freeml.commands.inspect import inspect_command
@@ -137,7 +138,7 @@ def main() -> None:
 
 
 COMMANDS = (
-    inspect_command, compile_command, explore_command, build_command, verify_command, run_command, profile_command,
+    inspect_command, compile_command, explore_command, exits_command, build_command, verify_command, run_command, profile_command,
     power_command, flash_command, device_command,
 )  # fmt: skip
 for command in COMMANDS:

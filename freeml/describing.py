@@ -82,6 +82,17 @@ def notes(
     return tuple(found)
 
 
+def exit_figures(
+    firmware: Made, dataset: Dataset | None
+) -> tuple[tuple[figures.ExitFigures, ...], figures.BranchFigures | None, figures.PolicyFigures | None]:
+    """What the exits are and do on the test part; nothing where there are none."""
+    if firmware.exiting is None or dataset is None:
+        return (), None, None
+    from freeml.exits.exiting import figures_of
+
+    return figures_of(firmware.exiting, firmware.intermittent.built.program, dataset.test)
+
+
 def compression_figures(
     prepared: Prepared, found: Compressed[Made] | None, right: tuple[Array, Array] | None
 ) -> figures.Compression | None:

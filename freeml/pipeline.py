@@ -7,7 +7,6 @@ import json
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -19,11 +18,19 @@ from freeml.artifact import REPORT, Artifact, artifact_files, check_output_folde
 from freeml.codegen.emit import emit
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
-from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget, whole_bytes
 from freeml.data import Dataset, load_dataset
-from freeml.describing import arena_figures, compression_figures, notes, quantization_figures, twice_notes
-from freeml.errors import CompressionError, DoesNotFitError, FreemlError, MissingPackageError
+from freeml.describing import (
+    arena_figures,
+    compression_figures,
+    exit_figures,
+    notes,
+    quantization_figures,
+    twice_notes,
+)
+from freeml.errors import DoesNotFitError, FreemlError, MissingPackageError
+from freeml.exits.asked import AskedExits
+from freeml.exits.rule import AskedRule
 from freeml.fit import place
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
@@ -46,7 +53,8 @@ from freeml.quant.synthetic import synthetic_inputs
 from freeml.regions.cutting import RegionError
 from freeml.regions.supply import Supply
 from freeml.report import figures
-from freeml.sim.trace import run_reference
+from freeml.searching import SearchProgress, search, search_folder
+from freeml.sim.trace import run_reference, without_rule
 from freeml.targets import Board
 from freeml.targets import get as get_board
 from freeml.toolchains import find
@@ -55,13 +63,12 @@ from freeml.work import better_plain, layer_table, macs_by_value, work_by_value
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
+    from freeml.exits.exiting import Exiting
 
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
 Progress = Callable[[str], None]
-SearchProgress = Callable[[str, float], None]
-"""What is under way in a search for a budget, and the share (0..1) of the search that is done."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +85,8 @@ class Options:
     regions: Granularity = "budget"
     seed: int = 0
     budget: Budget | None = None
+    exits: AskedExits = field(default_factory=AskedExits)
+    rule: AskedRule = field(default_factory=AskedRule)
 
     def __post_init__(self) -> None:
         """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
@@ -108,6 +117,7 @@ class Made:
     intermittent: Intermittent
     again: Mapping[str, str]
     """Values that are computed a second time, and which they are."""
+    exiting: Exiting | None = None
 
     @property
     def flash_bytes(self) -> int:
@@ -126,7 +136,7 @@ class Made:
 
     def predictions(self, x: Array, threshold: float | None) -> Array:
         """The class of every sample by the integer net, (n,)."""
-        return evaluate.quantized_predictions(self.qgraph, x, threshold)
+        return evaluate.quantized_predictions(without_rule(self.qgraph), x, threshold)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +228,8 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
     graph = prepared.graph if found is None else found.graph
     choice, qgraph, built = firmware.choice, firmware.qgraph, firmware.intermittent.built
     say("evaluate")
-    right = None if dataset is None else evaluate.right_answers(graph, qgraph, dataset.test)
+    right = None if dataset is None else evaluate.right_answers(graph, without_rule(qgraph), dataset.test)
+    exits, branch, policy = exit_figures(firmware, dataset)
     costs = load_cost_model(board.name, find(board, options.toolchain).kind)
     layers = layer_table(choice.graph, qgraph, built.program, costs)
     document = figures.Report(
@@ -241,10 +252,14 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
         cost_unit=costs.unit if costs else None,
         power=firmware.intermittent.power,
         compression=compression_figures(prepared, found, right),
+        exits=exits,
+        branch=branch,
+        policy=policy,
         notes=(
             *notes(prepared.imported, graph, dataset, options, with_vectors=built.with_vectors),
             *(found.notes if found is not None else ()),
             *twice_notes(firmware, layers),
+            *([policy.note] if policy is not None and policy.note else ()),
         ),
     )
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}
@@ -269,11 +284,13 @@ def make(
     prices = load_cost_model(board.name, find(board, options.toolchain).kind)
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
+    found = None if options.exits.kind == "none" else with_exits(choice, dataset, options, board, prices, say)
     say("plan")
-    once = arrange(choice.qgraph, board)
+    once = arrange(choice.qgraph if found is None else found.qgraph, board)
 
-    def build(found: Arranged) -> Made:
-        return _build(graph, model, calibration, options, choice, precision, found, prices, say)
+    def build(arranged: Arranged) -> Made:
+        made = _build(model, calibration, options, found.choice if found else choice, precision, arranged, prices, say)
+        return made if found is None else replace(made, exiting=found)
 
     def twice() -> Arranged:
         return arrange_again(once, board, prices, flash_is_short=budget is not None and budget.flash_bytes is not None)
@@ -285,8 +302,30 @@ def make(
     return build_arranged(once, twice, build, enough, again)
 
 
+def with_exits(
+    choice: Choice, dataset: Dataset | None, options: Options, board: Board, prices: CostModel | None, say: Progress
+) -> Exiting:
+    """The net with its exits. The other place of a compile that needs torch."""
+    if dataset is None:
+        raise FreemlError(
+            f"--exits {options.exits.kind}: expected labelled data to train the exits with, found none; give --data"
+        )
+    try:
+        from freeml.exits.exiting import exiting
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise MissingPackageError(
+            f"--exits {options.exits.kind}: exits are trained, and for that freeml needs torch, which is not "
+            "installed; run pip install 'freeml[train]', or leave the exits out"
+        ) from error
+    return exiting(
+        choice, dataset, board=board, prices=prices, asked=options.exits, rule=options.rule, seed=options.seed,
+        show=lambda text, _: say(text),
+    )  # fmt: skip
+
+
 def _build(
-    graph: Graph,
     model: Path,
     calibration: Mapping[str, Array],
     options: Options,
@@ -314,7 +353,7 @@ def _build(
         intermittent = build_intermittent(
             lambda reserve_bytes: place(qgraph, memory, board, reserve_bytes), files_of,
             graph=qgraph, memory=memory, board=board, toolchain=options.toolchain, prices=prices,
-            work=work_by_value(graph, qgraph), supply=options.supply, granularity=options.regions,
+            work=work_by_value(choice.graph, qgraph), supply=options.supply, granularity=options.regions,
         )  # fmt: skip
         return Made(
             choice=choice, precision=precision, qgraph=qgraph, memory=memory, graph_sha256=graph_sha256,
@@ -333,82 +372,6 @@ def _build(
     return firmware
 
 
-def search(
-    prepared: Prepared,
-    budget: Budget,
-    *,
-    keep: Path | None,
-    storage: str | None,
-    show: SearchProgress,
-    on_round: Callable[[figures.CompressionRound], None] = lambda _: None,
-) -> tuple[Compressed[Made], Callable[[], None]]:
-    """The net that meets a budget, and what to call when it is safe: until then the search is kept in folder `keep`.
-
-    The one place of a compile that needs torch and Optuna.
-    """
-    options, dataset, board = prepared.options, prepared.dataset, get_board(prepared.options.target)
-    assert dataset is not None
-    try:
-        from freeml.compression.checkpoint import Checkpoints, search_hash
-        from freeml.compression.sparsecomp import sparsecomp
-        from freeml.compression.study import compress
-    except ModuleNotFoundError as error:
-        if error.name not in ("torch", "optuna"):
-            raise
-        raise MissingPackageError(
-            f"{budget.words()}: compression retrains the net, and for that alone freeml needs {error.name}, which is "
-            "not installed; run pip install 'freeml[train]', or leave the budget out"
-        ) from error
-    short = budget.flash_bytes if board.activations == "nv" else budget.ram_bytes  # of where the arena lies
-    again: Again = "needed" if short is None else "wherever"
-    estimator = Estimator(
-        board=board,
-        precision=Precision(
-            default="int16" if options.precision == "int16" else "int8", weight_bits=options.weight_bits
-        ),
-        prices=load_cost_model(board.name, find(board, options.toolchain).kind),
-        inputs=prepared.calibration,
-        whole_bytes=whole_bytes(board, budget, options.supply),
-        again=again == "wherever",
-        flash_is_short=budget.flash_bytes is not None,
-        supply=options.supply,
-        regions=options.regions,
-    )
-    attempt = partial(prepared.made, again=again)
-    if budget.method == "sparsecomp":
-        if storage is not None or budget.trials is not None:
-            raise FreemlError("--method sparsecomp: expected neither --storage nor --trials, for it makes no trials")
-        found = sparsecomp(
-            prepared.graph, dataset, budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show,
-            on_round=on_round,
-        )  # fmt: skip
-        return _once_if_it_fits(found, prepared, budget), lambda: None
-    asked = asdict(replace(options, budget=replace(budget, trials=None)))  # more trials are the same search, longer
-    parts = [array for part in (dataset.train, dataset.val) for array in (part.x, part.y)]
-    name = search_hash(VERSION, sha256(prepared.model), asked, *({"array": array} for array in parts))
-    checkpoints = Checkpoints(folder=keep, search=name)
-    try:
-        found = compress(
-            prepared.graph, dataset, budget, attempt=attempt, estimator=estimator, seed=options.seed, show=show,
-            checkpoints=checkpoints, storage=storage, on_round=on_round,
-        )  # fmt: skip
-    except CompressionError:  # an answer, though not the one hoped for: nothing is left to go on with
-        checkpoints.clear()
-        raise
-    return _once_if_it_fits(found, prepared, budget), checkpoints.clear
-
-
-def _once_if_it_fits(found: Compressed[Made], prepared: Prepared, budget: Budget) -> Compressed[Made]:
-    """The same with every layer computed once, where that is within the budget too."""
-    if not found.built.again:
-        return found
-    try:
-        once = prepared.made(found.graph, again="never")
-    except DoesNotFitError:
-        return found
-    return found if budget.missed_by(once) else replace(found, built=once)
-
-
 def _check_without_data(budget: Budget, firmware: Made) -> None:
     """Raise FreemlError where a budget takes training to meet: without data there is none."""
     if budget.missed_by(firmware):
@@ -416,12 +379,6 @@ def _check_without_data(budget: Budget, firmware: Made) -> None:
             f"{budget.words()}: expected labelled data to retrain the net with, found none; without it only what needs "
             f"no training is offered, and that takes {budget.taken(firmware)}; give --data, or raise the budget"
         )
-
-
-def search_folder(output: Path) -> Path:
-    """Where a search is kept until its result is written: beside the output."""
-    whole = output.resolve()
-    return whole.with_name(f"{whole.name}.search")
 
 
 def calibration_inputs(imported: Graph, dataset: Dataset | None, seed: int) -> tuple[dict[str, Array], str]:
@@ -479,8 +436,10 @@ def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[
 
 def stamp(model: Path, options: Options) -> str:
     """The line in every generated file: versions and hashes, no dates and no paths."""
-    chosen = [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
-    text = json.dumps(chosen if options.budget is None else [*chosen, asdict(options.budget)])
+    chosen: list[object] = [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
+    chosen += [] if options.budget is None else [asdict(options.budget)]
+    chosen += [] if options.exits.kind == "none" else [asdict(options.exits), asdict(options.rule)]
+    text = json.dumps(chosen)
     digest = hashlib.sha256(text.encode()).hexdigest()[:12]
     return f"Generated by freeml {VERSION}; model {sha256(model)[:12]}, options {digest}. Do not edit."
 

@@ -60,6 +60,14 @@ def layer_table(graph: Graph, qgraph: QGraph, program: CProgram, costs: CostMode
     )
 
 
+def layer_costs(program: CProgram, costs: CostModel | None) -> list[float | None]:
+    """What each layer is predicted to cost, as it is cut, in the order of the program."""
+    return [
+        _predicted(layer, events, costs)
+        for layer, events in zip(program.layers, events_by_layer(program.layers), strict=True)
+    ]
+
+
 def better_plain(
     graph: Graph, qgraph: QGraph, program: CProgram, costs: CostModel | None, spare_bytes: int
 ) -> tuple[str, ...]:

@@ -11,9 +11,9 @@
 #define FM_EXIT_BINS 16U
 #define FM_NEVER 0xFFFFU
 
-/* An exit: the number of the layer that ends its scores, where those lie in the arena (bytes), whether they have 16 bits
- * and not 8; sixteenths of a nat for 65,536 units of scores; how often answers were right on validation samples, by the
- * margin shifted right. One more entry behind the exits is the net's own output. */
+/* An exit: the number of the layer that ends its scores, where those lie in the arena (bytes), whether they have 16
+ * bits and not 8; sixteenths of a nat for 65,536 units of scores; how often answers were right on validation samples,
+ * by the margin shifted right. One more entry behind the exits is the net's own output. */
 typedef struct fm_exit {
     unsigned layer;
     unsigned at;

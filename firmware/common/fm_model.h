@@ -45,11 +45,12 @@ void fm_infer(void);
  * while the next inference runs, until that one has ended; any larger index means the last. */
 const void *fm_output(unsigned index);
 
-/* --- models that were compiled with exits: FM_EXIT_COUNT in model.h ----------------------------------------------- */
+/* What follows is for models that were compiled with exits: FM_EXIT_COUNT in model.h. */
 
-/* When an inference ends at an exit. What thresholds mean, by kind: the least margin between the two largest scores; the
- * entropy, in 1/1024 nat, below which it ends; nothing for patience; the entropy again; the least share of validation
- * samples with such a margin that were right, 0..255. 0xFFFF is a margin and a share that nothing reaches. */
+/* When an inference ends at an exit. What thresholds mean, by kind: the least margin between the two largest scores;
+ * the entropy, in 1/1024 nat, below which it ends; nothing for patience; the entropy again; the least share of
+ * validation samples with such a margin that were right, 0..255. 0xFFFF is a margin and a share that nothing reaches.
+ */
 #define FM_POLICY_NONE 0U        /* always run to the end */
 #define FM_POLICY_CONFIDENCE 1U  /* the margin */
 #define FM_POLICY_ENTROPY 2U     /* the entropy */
@@ -57,17 +58,17 @@ const void *fm_output(unsigned index);
 #define FM_POLICY_LABEL_FREE 4U  /* the entropy, against one threshold that was set without labels */
 #define FM_POLICY_RELIABILITY 5U /* the table of how often such answers were right */
 
-/* The rule (struct fm_policy, in model.h): its kind; how many exits must agree; the first and the last exit that may end
- * an inference; whether the energy left may, see fm_energy_left; a threshold for each exit. */
+/* The rule (struct fm_policy, in model.h): its kind; how many exits must agree; the first and the last exit that may
+ * end an inference; whether the energy left may, see fm_energy_left; a threshold for each exit. */
 typedef struct fm_policy fm_policy;
 
-/* The rule of the next inference, to be changed between fm_boot, which sets it to what was compiled, and fm_start, which
- * keeps it: a power failure changes nothing of the rule of an inference under way. */
+/* The rule of the next inference, to be changed between fm_boot, which sets it to what was compiled, and fm_start,
+ * which keeps it: a power failure changes nothing of the rule of an inference under way. */
 fm_policy *fm_next_policy(void);
 
-/* Where the rule has `energy`: a function of the program that says how many nanojoules may be spent before the answer is
- * due. From the first exit on an inference ends, with the answer of the last exit passed, when that does not pay for
- * the next region. NULL, as it is at first, means that there is always enough. */
+/* Where the rule has `energy`: a function of the program that says how many nanojoules may be spent before the answer
+ * is due. From the first exit on an inference ends, with the answer of the last exit passed, when that does not pay for
+ * the next region. NULL, as it is after every reset, means that there is always enough. */
 extern uint32_t (*fm_energy_left)(void);
 
 /* Why an inference ended. */
@@ -75,9 +76,9 @@ extern uint32_t (*fm_energy_left)(void);
 #define FM_REASON_RULE 1U
 #define FM_REASON_ENERGY 2U
 
-/* The class; the exit that gave it (FM_EXIT_COUNT for the end of the net); why there; how often, of 255, answers as sure
- * as this were right on validation samples. The last output of the model is one of these. Outputs that an inference
- * did not come to are zeros. */
+/* The class; the exit that gave it (FM_EXIT_COUNT for the end of the net); why there; how often, of 255, answers as
+ * sure as this were right on validation samples. The last output of the model is one of these. Outputs that an
+ * inference did not come to are zeros. */
 typedef struct fm_answer {
     uint16_t answer;
     uint16_t exit;

@@ -9,8 +9,8 @@
 
 uint16_t fm_progress_now;
 
-/* Where the cursor stands: a layer, and its first unit that is still to do. A function of the cursor alone, which is kept
- * to save the counting. */
+/* Where the cursor stands: a layer, and its first unit that is still to do. A function of the cursor alone, kept to
+ * save the counting. */
 static struct {
     unsigned cursor;
     unsigned layer;

@@ -11,6 +11,7 @@ from freeml.commands.options import PATH, PRECISIONS, RANGES, SEED, WEIGHTS, jso
 
 EFFORTS = ("quick", "normal", "thorough")
 COMPRESSIONS = ("joint", "sparsecomp")
+TRAININGS = ("two-stage", "joint")
 # Steps of the pipeline and about how long each takes, for the time left.
 STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "write": 1}
 
@@ -41,13 +42,30 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 @click.option("--flash", metavar="SIZE", help="Compress until the firmware takes at most so much flash, as in 32KB.")
 @click.option("--ram", metavar="SIZE", help="Compress until variables and stack take at most so much RAM, as in 4KB.")
 @click.option("--energy", metavar="E", help="Compress until an inference takes at most so much (estimate), as in 5mJ.")
-@click.option("--max-drop", type=float, metavar="POINTS", help="Accuracy that a budget may cost.  [default: 1.0]")
+@click.option(
+    "--max-drop", type=float, metavar="POINTS", help="Accuracy that a budget, or exits, may cost.  [default: 1.0]"
+)
 @click.option("--effort", type=click.Choice(EFFORTS), help="How long to search for a budget.  [default: quick]")
 @click.option(
     "--method", type=click.Choice(COMPRESSIONS), help="freeml's search, or SparseComp, to compare.  [default: joint]"
 )
 @click.option("--trials", type=click.IntRange(min=1), metavar="N", help="Recipes to try at most.  [default: by effort]")
 @click.option("--storage", metavar="URL", help="Database in which processes share a search, as in sqlite:///s.db.")
+@click.option(
+    "--exits", metavar="WHICH", default="none", show_default=True,
+    help="Where inferences may end early: none; shared, shared:N, shared:LAYER,LAYER; the same with separate.",
+)  # fmt: skip
+@click.option(
+    "--exit-training", type=click.Choice(TRAININGS), default="two-stage", show_default=True,
+    help="Train exits on the net as it is, or the net and its exits together.",
+)  # fmt: skip
+@click.option("--exit-bytes", metavar="SIZE", help="Constants of the branch at most, as in 1KB.  [default: by the net]")
+@click.option(
+    "--policy", metavar="RULE",
+    help="confidence, entropy, patience, label-free, reliability or none; with +energy, or energy alone.  "
+    "[default: confidence]",
+)  # fmt: skip
+@click.option("--confidence", type=float, metavar="P", help="Of the promise that --max-drop is kept.  [default: 0.95]")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of every random choice.")
 @json_option
 def compile_command(
@@ -55,6 +73,7 @@ def compile_command(
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
     budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, energy: str | None,  # noqa: ANN401
     max_drop: float | None, effort: Any, method: Any, trials: int | None, storage: str | None,  # noqa: ANN401
+    exits: str, exit_training: Any, exit_bytes: str | None, policy: str | None, confidence: float | None,  # noqa: ANN401
     seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
@@ -70,22 +89,33 @@ def compile_command(
     retrained on the data, as long as that costs no more than --max-drop points of accuracy on the validation part. A
     search that was interrupted is kept in DIR.search, and the same command goes on from there.
 
+    With --exits inferences may end early: a small branch, trained on the data, answers at several layers, and a rule
+    decides where each inference ends. With probability --confidence the rule costs at most --max-drop points; that is
+    certified on the validation part.
+
     \b
     Example:
+      freeml compile lenet5.onnx --data mnist.npz --exits shared --policy entropy --max-drop 1
       freeml compile lenet5.onnx --target apollo4 --data mnist.npz --out firmware
       freeml compile lenet5.onnx --data mnist.npz --flash 16KB --max-drop 0.5
       freeml compile lenet5.onnx --capacitor 47uF --v-on 3.3 --v-off 1.9
     """
     from freeml.compression.budget import parse_budget
+    from freeml.exits.asking import parse_exits
     from freeml.pipeline import Options, compile_model
     from freeml.regions.supply import parse_supply
     from freeml.report import terminal
 
+    budgeted = any(limit is not None for limit in (flash, ram, energy))
+    wanted, rule = parse_exits(
+        exits, exit_training, exit_bytes, policy, confidence, max_drop
+    )  # fmt: skip
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
         supply=supply, regions=regions, seed=seed,
-        budget=parse_budget(flash, ram, max_drop, effort, method, trials, energy),
+        budget=parse_budget(flash, ram, max_drop if budgeted or exits == "none" else None, effort, method, trials, energy),
+        exits=wanted, rule=rule,
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")
     with terminal.progress() as show:

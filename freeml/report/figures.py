@@ -188,6 +188,55 @@ class Compression:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ExitFigures:
+    """One exit: its scores are ready after `after_layer`, `accuracy` is that of the test part were all inferences to end
+    there, `bytes` are its constants', `cycles` (in the report's `cost_unit`, predicted) what an inference takes that
+    does."""
+
+    name: str
+    after_layer: str
+    accuracy: Share
+    bytes: int
+    cycles: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BranchFigures:
+    """What the exits take together: parameters, bytes of constants, bytes of the arena alive at once for them alone,
+    predicted cycles, and these as a share of the backbone's."""
+
+    kind: str
+    parameters: int
+    bytes: int
+    arena_bytes: int
+    cycles: int
+    share: Real
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PolicyFigures:
+    """The rule, its threshold for people, and what it does. Drops are shares (0..1) of right answers against inferences
+    that run to the end: promised with `confidence` (None where nothing is promised), found on `val_samples` of the
+    validation part, and achieved on the test part with its 95 % interval. `mean_cycles` and `shares` (of inferences that
+    end at each exit, and at the end) are those of the test part, predicted; `full_cycles` is a whole inference."""
+
+    name: str
+    threshold: str
+    energy: bool
+    promised_drop: Real | None
+    confidence: Real
+    val_drop: Real
+    val_samples: int
+    achieved_drop: Real
+    achieved_interval: tuple[Real, Real]
+    accuracy: Share
+    mean_cycles: Real
+    full_cycles: int
+    shares: tuple[Share, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """Everything `freeml compile` reports; `report.json` holds the same.
 
@@ -214,6 +263,9 @@ class Report:
     cost_unit: str | None
     power: Power
     compression: Compression | None
+    exits: tuple[ExitFigures, ...]
+    branch: BranchFigures | None
+    policy: PolicyFigures | None
     notes: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:

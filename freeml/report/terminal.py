@@ -122,10 +122,41 @@ def print_report(report: Mapping[str, Any], folder: Path) -> None:
     print_compression(report["compression"])
     print_stored(report["layers"], report["cost_unit"])
     print_power(report["power"])
+    print_exits(report)
     line(f"{how['precision']} by {how['chosen']}, calibrated on {how['calibration']}")
     for note in report["notes"]:
         line(f"note: {note}", "yellow")
     line(f"written to {folder}")
+
+
+def print_exits(report: Mapping[str, Any]) -> None:
+    """Where inferences may end, what that takes, and what the rule does; nothing where there are no exits."""
+    policy, branch = report["policy"], report["branch"]
+    if policy is None:
+        return
+    unit, full = report["cost_unit"] or "steps", policy["full_cycles"]
+    shares = [*policy["shares"]]
+    rows = [
+        (
+            exit_["name"], exit_["after_layer"], percent(exit_["accuracy"]), f"{exit_['bytes']:,}",
+            f"{exit_['cycles']:,}", f"{exit_['cycles'] / max(1, full):.0%}", f"{share:.1%}",
+        )
+        for exit_, share in zip(report["exits"], shares, strict=False)
+    ]  # fmt: skip
+    rows.append(("the end", "", percent(report["accuracy"]["quantized"]), "", f"{full:,}", "100%", f"{shares[-1]:.1%}"))
+    table(
+        f"exits, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, {branch['arena_bytes']:,} B "
+        f"of the arena, {branch['share']:.1%} of the backbone's {unit}",
+        ("exit", "after", "accuracy, test", "bytes", unit, "", "end here"), rows, left=(0, 1),
+    )  # fmt: skip
+    low, high = (100 * bound for bound in policy["achieved_interval"])
+    promised = policy["promised_drop"]
+    words = "" if promised is None else f", promised {100 * promised:.2f} with confidence {policy['confidence']:g}"
+    line(
+        f"policy {policy['name']}{' + energy' if policy['energy'] else ''} at {policy['threshold']}: accuracy "
+        f"{percent(policy['accuracy'])}, {100 * policy['achieved_drop']:.2f} points lost ({low:.2f} to {high:.2f}){words}; "
+        f"{policy['mean_cycles']:,.0f} {unit} on average, {1 - policy['mean_cycles'] / max(1, full):.1%} less"
+    )
 
 
 def _times(arena: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ import numpy as np
 
 from freeml.codegen.lower import c_names, result_layout
 from freeml.errors import FreemlError
+from freeml.ir.exits import NEVER
 from freeml.ir.graph import QGraph
 from freeml.ir.types import ITEM_BYTES, Array, IntArray, QType
 from freeml.plan.exits import exits_of
@@ -209,9 +210,23 @@ class BoardRunner:
 
     def _clear_rule(self) -> None:
         """Let the next inference run to its end: its kind is the first word of the rule, `energy` the fifth."""
-        rule = self.image.symbol("fm_policy_chosen")
         for word in (0, 4):
-            self.machine.write(rule + 2 * word, bytes(2))
+            self._put_rule(word, 0)
+
+    def never_end_early(self) -> None:
+        """The same with the rule still asked at every exit, for what that costs: thresholds that no scores reach."""
+        exits = exits_of(self.graph)
+        if exits is None:
+            return
+        low = exits.policy.kind in ("entropy", "label-free")
+        self._put_rule(1, NEVER)
+        self._put_rule(4, 0)
+        for index in range(len(exits.exits)):
+            self._put_rule(5 + index, 0 if low else NEVER - 1)  # of NEVER itself no margin is computed
+
+    def _put_rule(self, word: int, value: int) -> None:
+        """Set a word of the rule of the next inference: struct fm_policy of the generated model.h."""
+        self.machine.write(self.image.symbol("fm_policy_chosen") + 2 * word, value.to_bytes(2, "little"))
 
     def _put(self, name: str, values: Array) -> None:
         type_ = self.graph.types[name]

@@ -61,6 +61,7 @@ def measure_regions(graph: QGraph, board: Board, elf: Path, regions: int) -> Reg
     machine, commit = runner.machine, runner.image.symbol(COMMIT)
     done = machine.return_address()
     found: list[Cost] = []
+    runner.never_end_early()
     runner.go({commit}, "to start an inference")
     capture = cost_of(board, machine.counts())
     resume = None

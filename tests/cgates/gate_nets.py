@@ -16,7 +16,8 @@ from freeml.codegen.emit import emit, firmware_files
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.frontend.onnx_reader import import_onnx
-from freeml.ir.graph import Graph
+from freeml.ir.exits import BINS, Exit, Exits, Policy, PolicyKind, Reliability
+from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import Array
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
@@ -39,7 +40,8 @@ from freeml.ops.softmax import Softmax
 from freeml.ops.sub import Sub
 from freeml.ops.tanh import Tanh
 from freeml.ops.transpose import Transpose
-from freeml.pipeline import calibration_inputs, lower_planned, test_vectors
+from freeml.pipeline import calibration_inputs, lower_graph, lower_planned, test_vectors
+from freeml.plan.exits import with_answer
 from freeml.plan.placement import far_addresses
 from freeml.plan.storage import pack_weights
 from freeml.sim.trace import Trace, run_reference
@@ -57,13 +59,15 @@ WHOLE_BYTES = 64
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """A net and the widths it is compiled in. With `far`, every weight row that can lie beyond 64 K does; with `stored`
-    and a seed, weights take every form that they can lie in flash in."""
+    and a seed, weights take every form that they can lie in flash in. With `exits`, all outputs but the first are
+    scores of exits, under a rule that ends some inferences there."""
 
     source: Callable[[], tuple[Graph, Mapping[str, Array]]]
     width: Width = "int8"
     weight_bits: Literal[8, 16] = 8
     far: bool = False
     stored: int | None = None
+    exits: PolicyKind | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +100,9 @@ def gate_net(name: str) -> GateNet:
     if recipe.stored is not None:
         planned = coarse(net.planned, np.random.default_rng(recipe.stored))
         net = replace(net, planned=pack_weights(planned, WHOLE_BYTES))
+    if recipe.exits is not None:
+        answering = with_answer(net.qgraph, some_exits(net.qgraph, recipe.exits), net.qgraph.outputs[0])
+        net = replace(net, qgraph=answering, planned=lower_graph(answering)[0])
     programs, artifacts = {}, {}
     for board in BOARDS.values():
         if recipe.far and board.far_nv is None:
@@ -107,6 +114,22 @@ def gate_net(name: str) -> GateNet:
         artifacts[board.name] = Artifact(graph=net.planned, board=board, files=files, report={})
     probes = net.probes({key: array[:PROBED_SAMPLES] for key, array in calibration.items()})
     return GateNet(name=name, programs=programs, artifacts=artifacts, probes=probes)
+
+
+def some_exits(graph: QGraph, kind: PolicyKind) -> Exits:
+    """Every output but the first as an exit, under a rule that ends about a half of random inferences at each."""
+    names = graph.outputs[1:]
+    table = Reliability(bin_shift=3, right=tuple(range(20, 20 + 14 * BINS, 14)))
+    nats = [16 * 65536 * 12 / (graph.types[name].qmax - graph.types[name].qmin) for name in names]
+    reach = {"confidence": 40, "entropy": 700, "label-free": 700, "reliability": 90}.get(kind, 0)
+    return Exits(
+        exits=tuple(
+            Exit(name=name, value=name, point=name, steps=max(1, min(65535, round(steps))), reliability=table)
+            for name, steps in zip(names, nats, strict=True)
+        ),
+        final=table,
+        policy=Policy(kind=kind, thresholds=(reach,) * len(names), energy=True),
+    )
 
 
 @cache
@@ -233,6 +256,19 @@ def _far_weights() -> tuple[Graph, Mapping[str, Array]]:
     return s.graph(s.dense(s.add(Reshape(shape=(1, 32)), rows), 3)), s.samples(CALIBRATION_SAMPLES)
 
 
+def _exits() -> tuple[Graph, Mapping[str, Array]]:
+    """Two exits, the second of which adds to the scores of the first."""
+    s = Sketch(seed=9)
+    image = s.input(1, 2, 8, 8)
+    first = s.add(Clip(low=0.0, high=float("inf")), s.conv(image, 4, (3, 3)))
+    pooled = s.add(AveragePool(kernel=(3, 3), strides=(3, 3), dilations=(1, 1), pads=((0, 0), (0, 0))), first)
+    early = s.dense(s.add(Reshape(shape=(1, 16)), pooled), 5)
+    second = s.add(Clip(low=0.0, high=float("inf")), s.conv(first, 3, (3, 3), strides=(2, 2)))
+    flat = s.add(Reshape(shape=(1, 12)), second)
+    later = s.add(Add(), s.dense(flat, 5), early)
+    return s.graph(s.dense(flat, 5), early, later), s.samples(CALIBRATION_SAMPLES)
+
+
 RECIPES: dict[str, Recipe] = {
     **{path.stem: Recipe(source=_example(path.stem)) for path in sorted(EXAMPLES.glob("*.onnx"))},
     "har-int16": Recipe(source=_example("har"), width="int16"),
@@ -241,6 +277,8 @@ RECIPES: dict[str, Recipe] = {
     "operators-wide": Recipe(source=_operators, width="int16", weight_bits=16),
     "stored": Recipe(source=_stored_weights, stored=15),
     "stored-int16": Recipe(source=_stored_weights, width="int16", stored=28),
+    "exits": Recipe(source=_exits, exits="entropy"),
+    "exits-int16": Recipe(source=_exits, width="int16", exits="patience"),
     "far": Recipe(source=_far_weights, far=True),
     "far-wide": Recipe(source=_far_weights, width="int16", weight_bits=16, far=True),
 }

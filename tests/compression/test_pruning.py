@@ -29,7 +29,8 @@ from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, Options, compile_model, search_folder
+from freeml.pipeline import PASSES, Options, compile_model
+from freeml.searching import search_folder
 from freeml.plan.layout import to_channels_last
 from freeml.plan.storage import ALIKE, FEW_BYTES
 from freeml.quant.quantize import Precision, quantize

@@ -25,7 +25,8 @@ from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.recipe import first_recipe
 from freeml.errors import CheckpointError, CompressionError, FreemlError
 from freeml.frontend.onnx_reader import import_onnx
-from freeml.pipeline import Options, compile_model, search_folder
+from freeml.pipeline import Options, compile_model
+from freeml.searching import search_folder
 
 # A command line whose process kills itself, as a power failure would, right after checkpoint number FREEML_KILL_AT.
 KILLED = """

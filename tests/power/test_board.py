@@ -123,15 +123,15 @@ def test_replay_of_no_cut_at_all(compiled):
 MUTANTS = {
     "commit before the region ran": (
         "runtime/fm_run.c",
-        "        layer->run(first, end);\n        keep_units(layer, first, end);\n        commit(",
-        "        commit(",
-        "        first = end;",
-        "        layer->run(first, end);\n        keep_units(layer, first, end);\n        first = end;",
+        "    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    commit(",
+        "    commit(",
+        "    standing.cursor = cursor();\n    standing.first = end",
+        "    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    standing.cursor = cursor();\n    standing.first = end",
     ),
     "cursor one too far after a boot": (
         "runtime/fm_run.c",
-        "run_layer(layer, done * layer->per_region);",
-        "run_layer(layer, (done + (done != 0U)) * layer->per_region);",
+        "? done * fm_layers[layer].per_region",
+        "? (done + (done != 0U)) * fm_layers[layer].per_region",
     ),
     "progress in two stores": (
         "runtime/fm_progress.c",
@@ -140,8 +140,8 @@ MUTANTS = {
     ),
     "publish before the outputs are there": (
         "runtime/fm_run.c",
-        "    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n        fm_nv_write(to",
-        "    commit(next | FM_PROGRESS_VALID);\n    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n        fm_nv_write(to",
+        "    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n#if",
+        "    commit(next | FM_PROGRESS_VALID);\n    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n#if",
     ),
 }
 MUTANTS_OF_MRAM = {
@@ -151,7 +151,11 @@ MUTANTS_OF_MRAM = {
         "",
     ),
     "arena not restored": ("runtime/fm_run.c", "        restore();\n", "        (void)restore;\n"),
-    "regions not kept": ("runtime/fm_run.c", "        keep_units(layer, first, end);\n", "        (void)keep_units;\n"),
+    "regions not kept": (
+        "runtime/fm_run.c",
+        "    keep_units(layer, standing.first, end);\n",
+        "    (void)keep_units;\n",
+    ),
 }
 
 EVERYWHERE = dict.fromkeys(
@@ -196,10 +200,10 @@ def test_a_write_after_read_that_no_cut_shows(compiled, tmp_path):
     """A region that stores to its own input what it read from there: harmless today, and an error all the same."""
     touch = (
         "    volatile unsigned char *const input = arena(fm_inputs[0].at);\n    *input = *input;\n"
-        "    while (first != layer->units) {"
+        "    const fm_layer *const layer"
     )
     folder = mutated(
-        compiled("har", "msp430"), tmp_path / "out", "runtime/fm_run.c", "    while (first != layer->units) {", touch
+        compiled("har", "msp430"), tmp_path / "out", "runtime/fm_run.c", "    const fm_layer *const layer", touch
     )
     report = run_board_cuts(folder, "exhaustive", limit=FEW)
     assert (report.failures, report.replay) == (1, None)

@@ -32,13 +32,13 @@ def _of(path, old, new, **rest):
 MUTANTS = {
     "commits before the region runs": _of(
         RUN,
-        "layer->run(first, end);\n        keep_units(layer, first, end);\n        commit(result_bits() | (cursor() + 1U));",
-        "commit(result_bits() | (cursor() + 1U));\n        layer->run(first, end);\n        keep_units(layer, first, end);",
+        "layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    commit(result_bits() | (cursor() + 1U));",
+        "commit(result_bits() | (cursor() + 1U));\n    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);",
     ),
     "commits before the region is kept": _of(
         RUN,
-        "keep_units(layer, first, end);\n        commit(result_bits() | (cursor() + 1U));",
-        "commit(result_bits() | (cursor() + 1U));\n        keep_units(layer, first, end);",
+        "keep_units(layer, standing.first, end);\n    commit(result_bits() | (cursor() + 1U));",
+        "commit(result_bits() | (cursor() + 1U));\n    keep_units(layer, standing.first, end);",
         boards=(MIRRORED,),
     ),
     "keeps no regions": _of(
@@ -123,8 +123,8 @@ MUTANTS = {
     "skips a region when it resumes": _of(RUN, "unsigned done = cursor() - 1U;", "unsigned done = cursor();"),
     "commits the old number": _of(
         RUN,
-        "        commit(result_bits() | (cursor() + 1U));",
-        "        commit(fm_progress_now);",
+        "    commit(result_bits() | (cursor() + 1U));",
+        "    commit(fm_progress_now);",
         mode="linear",
         says="no progress",
     ),
@@ -133,8 +133,8 @@ MUTANTS = {
     ),
     "publishes before it copies": _of(
         RUN,
-        "    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n        fm_nv_write(to",
-        "    commit(next | FM_PROGRESS_VALID);\n    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n        fm_nv_write(to",
+        "    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n#if",
+        "    commit(next | FM_PROGRESS_VALID);\n    for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {\n#if",
     ),
     "leaves the last granule out": _of(RUN, "    to += FM_NV_GRANULE - 1U;\n", "", boards=(MIRRORED,)),
     "writes less than a granule": _of(
@@ -167,7 +167,7 @@ MUTANTS = {
         says="fm_output gives",
     ),
     "never comes to an end": _of(
-        RUN, "        first = end;", "        first = layer->units == 1U ? end : first;", says="an end"
+        RUN, "    standing.first = end != layer->units ? end : 0U;\n", "    return commit(1U), 1;\n", says="an end"
     ),
 }
 CASES = [

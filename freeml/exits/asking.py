@@ -1,0 +1,30 @@
+"""Options of a command, or of the Python API, as what is asked of exits."""
+
+from __future__ import annotations
+
+from freeml.compression.budget import parse_size
+from freeml.errors import FreemlError
+from freeml.exits.asked import AskedExits, Training, asked_exits
+from freeml.exits.rule import AskedRule, parse_rule
+
+
+def parse_exits(
+    exits: str,
+    training: Training,
+    exit_bytes: str | None,
+    policy: str | None,
+    confidence: float | None,
+    max_drop: float | None,
+) -> tuple[AskedExits, AskedRule]:
+    """Which exits, and the rule. Raises FreemlError."""
+    asked = asked_exits(
+        exits, training=training, budget_bytes=None if exit_bytes is None else parse_size(exit_bytes, "--exit-bytes")
+    )
+    if asked.kind == "none":
+        given = (("--policy", policy), ("--confidence", confidence), ("--exit-bytes", exit_bytes))
+        named = [name for name, value in given if value is not None]
+        if named or training != "two-stage":
+            named = named or ["--exit-training"]
+            raise FreemlError(f"{' and '.join(named)}: expected exits to go with, found none; add --exits shared")
+        return asked, AskedRule()
+    return asked, parse_rule(policy, max_drop, confidence)
