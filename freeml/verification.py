@@ -22,6 +22,7 @@ from freeml.evaluate import classes, predictions
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import QGraph
 from freeml.ir.types import Array
+from freeml.plan.exits import exits_of
 from freeml.quant.quantize import dequantize, quantize_input
 from freeml.sim.board import BoardRunner, run_board, simulator_missing
 from freeml.sim.host import run_host
@@ -218,7 +219,10 @@ def _bit_exact(
         show(f"host and reference, {start:,} of {len(samples):,} samples", 0.05 + 0.45 * start / len(samples))
         expected = run_reference(graph, chunk, every_value=True)
         found = run_host(program, graph, chunk, every_value=True)
-        for mismatch in compare(expected, found):
+        wrong = compare(expected, found)
+        if exits_of(graph) is not None:  # and once more as the firmware runs, where the rule may end an inference
+            wrong += compare(run_reference(graph, chunk), run_host(program, graph, chunk))
+        for mismatch in wrong:
             earlier = differing.get(mismatch.value)
             differing[mismatch.value] = (
                 replace(mismatch, sample=start + mismatch.sample)
@@ -246,7 +250,10 @@ def _board(
         every_value=True,
         progress=lambda done: show(f"board, {done:,} of {count:,} samples", 0.5 + 0.4 * done / count),
     )
-    return found, compare(run_reference(artifact.graph, inputs, every_value=True), found)
+    wrong = compare(run_reference(artifact.graph, inputs, every_value=True), found)
+    if exits_of(artifact.graph) is not None:
+        wrong += compare(run_reference(artifact.graph, inputs), run_board(runner, inputs))
+    return found, wrong
 
 
 def _quantized_model(artifact: Artifact) -> bytes:
