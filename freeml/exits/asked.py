@@ -40,7 +40,9 @@ class AskedExits:
         if self.training not in TRAININGS:
             raise ExitsError(f"exit training: expected one of {', '.join(TRAININGS)}, found {self.training!r}")
         if self.count is not None and (self.count < 1 or self.names):
-            raise ExitsError(f"exits: expected at least 1 exit, or names in place of a number, found {self.count}")
+            raise ExitsError(
+                f"exits: expected at least 1 exit, or names in place of a number, found {self.count}; none is a net without"
+            )
         if len(set(self.names)) < len(self.names):
             raise ExitsError(f"exits: expected every layer once, found {', '.join(self.names)}")
         if self.budget_bytes is not None and self.budget_bytes < 1:
@@ -66,6 +68,4 @@ def asked_exits(
     count = None
     if len(names) == 1 and names[0].isdecimal():
         count, names = int(names[0]), ()
-        if count < 1:
-            raise ExitsError(f"--exits: expected at least 1 exit, found {text!r}; --exits none is a net without")
     return AskedExits(kind=found, count=count, names=names, training=training, budget_bytes=budget_bytes, output=output)

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Show = Callable[[str, float], None]
 
-SAMPLES = 24_000
-"""To train on, at most: beyond them a linear layer of some thousand weights gains little, and they take minutes."""
+SAMPLES = 50_000
+"""To train on, at most: running the net on them takes longer than the training."""
 
 CALIBRATION = 512
 """Samples to observe ranges on."""

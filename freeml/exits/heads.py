@@ -23,7 +23,10 @@ STEPS = 60
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 """Of squared weights on standardised features, tried by cross-validation."""
 
-FOLDS, FOLD_SAMPLES = 3, 4000
+FOLDS, FOLD_SAMPLES, HELD_SAMPLES = 3, 4_000, 10_000
+"""Parts of a cross-validation; samples that penalties are chosen on; samples, at most, that a layer is trained on which
+only stands for another, on samples that the other was trained with."""
+
 DISTILLED = 0.5
 """Share of the backbone's answers in what is trained towards; the labels have the rest."""
 
@@ -175,6 +178,12 @@ def folds_of(samples: int, seed: int) -> tuple[IntArray, ...]:
     return tuple(np.sort(fold) for fold in np.array_split(order, FOLDS))
 
 
+def _without(fold: IntArray, samples: int, seed: int) -> IntArray:
+    """HELD_SAMPLES of the samples that are not in a fold, in order."""
+    rest = np.setdiff1d(np.arange(samples), fold, assume_unique=True)
+    return np.sort(np.random.default_rng(seed).permutation(rest)[:HELD_SAMPLES])
+
+
 def fit_in_turn(lesson: Lesson, *, shared: bool, seed: int, show: Callable[[float], None] = lambda _: None) -> Trained:
     """One exit after the other, each the best for scores before it that stay as they are (`shared`), or for itself.
 
@@ -191,8 +200,9 @@ def fit_in_turn(lesson: Lesson, *, shared: bool, seed: int, show: Callable[[floa
         penalty = choose_penalty(words, lesson.aims, before, seed)
         out, found = np.empty(lesson.aims.shape), list[Layer]()
         for fold in folds:
-            kept = np.setdiff1d(np.arange(len(words)), fold, assume_unique=True)
-            found.append(fit_layer(words[kept], lesson.aims[kept], None if before is None else before[kept], penalty))
+            kept = _without(fold, len(words), seed)
+            scaled = penalty * len(words) / len(kept)
+            found.append(fit_layer(words[kept], lesson.aims[kept], None if before is None else before[kept], scaled))
             out[fold] = _added(found[-1], words[fold], None if before is None else before[fold])
         layers.append(fit_layer(words, lesson.aims, before, penalty, start=found, steps=STEPS // 2))
         penalties.append(penalty)
@@ -218,10 +228,11 @@ def fit_together(
     if len(lesson.features) < 2:
         return turn
     fold = folds_of(len(labels), seed)[0]
-    kept = np.setdiff1d(np.arange(len(labels)), fold, assume_unique=True)
+    kept = _without(fold, len(labels), seed)
     weight = [EARLY ** (len(lesson.features) - 1 - index) for index in range(len(lesson.features))]
     part = Lesson(features=tuple(f[kept] for f in lesson.features), aims=lesson.aims[kept])
-    first = fit_jointly(part, turn.first, weight, turn.penalties)
+    scaled = [penalty * len(labels) / len(kept) for penalty in turn.penalties]
+    first = fit_jointly(part, turn.first, weight, scaled)
     show(0.5)
     held = scores_of(first, [f[fold] for f in lesson.features])
     before = [scores[fold] for scores in turn.held]

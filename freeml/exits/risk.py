@@ -35,7 +35,7 @@ STAKES: FloatArray = np.geomspace(0.98, 0.005, 24)
 ASIDE = 0.01
 """Share of the error allowed that is spent on confining the share of gained answers."""
 
-CELLS = 64
+CELLS = 40
 """Parts of that interval; in each, the chance is bounded from above."""
 
 REACH = 9.0

@@ -4,7 +4,9 @@ The rules of a kind lie on a path from careful to bold that is fixed before thes
 in turn, "it loses more than that" at the full error (`freeml/exits/risk.py`), and the first one that is not refuted
 ends the walk: fixed-sequence testing, under which any of the rules walked past may be taken with no price for their
 number (A. N. Angelopoulos et al., Learn then test: Calibrating predictive algorithms to achieve risk control, 2021).
-Taken is the one of fewest cycles.
+Walks are as many as there are exits, each without the exits before one: an early exit that is sure and wrong would end
+the only walk. They share the error (Bonferroni); with too few samples for that there is the one walk of all exits.
+Taken is the rule of fewest cycles.
 
 The promise, "with probability `confidence` over the samples drawn, the drop on inputs like these is at most
 `max_drop_points`", holds for an `Exits` whose steps and tables were not learned from the same samples, and for
@@ -148,12 +150,34 @@ def choose(
         )  # fmt: skip
     drop = max_drop_points / 100
     samples = Samples(scores=tuple(val_scores), final=val_final, labels=val_labels)
-    rules = ladder(exits, kind, val_final.shape[1])
-    least = needed(drop, confidence)
+    families = len(exits.exits)  # exits from some one on
+    shared = 1 - (1 - confidence) / families
+    least = needed(drop, shared)
+    if least is None or len(samples) < least:
+        families, shared, least = 1, confidence, needed(drop, confidence)
     if picking is None and kind in REFINED and least is not None and len(samples) >= PLENTY * least:
         order = np.random.default_rng(seed).permutation(len(samples))
         half = len(samples) // 2
         picking, samples = samples.at(np.sort(order[:half])), samples.at(np.sort(order[half:]))
+    found = [
+        _from(exits, first, samples, picking, kind, cycles_per_exit, drop, shared) for first in range(families)
+    ]
+    best = min(found, key=lambda chosen: chosen.mean_cycles)
+    return replace(best, confidence=confidence)
+
+
+def _from(
+    exits: Exits,
+    first: int,
+    samples: Samples,
+    picking: Samples | None,
+    kind: PolicyKind,
+    cycles_per_exit: Sequence[int],
+    drop: float,
+    confidence: float,
+) -> Chosen:
+    """The rule of fewest cycles among those certified that end inferences at exit `first` or later."""
+    rules = ladder(exits, kind, samples.final.shape[1], first=first)
     view = _view(exits, samples, rules, cycles_per_exit)
     path, refined = rules.tied(), False
     if picking is not None and kind in REFINED and len(rules.rows) > 0:

@@ -75,8 +75,9 @@ def test_drawing(tmp_path, monkeypatch):
         assert plot_curves(curves, tmp_path / name, title="net", chosen=[curves[1][3], curves[2][3]]) == ()
         first = (tmp_path / name).read_bytes()
         assert first.startswith(start)
-        plot_curves(curves, tmp_path / name, title="net", chosen=[curves[1][3], curves[2][3]])
-        assert (tmp_path / name).read_bytes() == first
+        if name == "a.svg":  # the form that would carry a date
+            plot_curves(curves, tmp_path / name, title="net", chosen=[curves[1][3], curves[2][3]])
+            assert (tmp_path / name).read_bytes() == first
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     (note,) = plot_curves(curves, tmp_path / "b.png")
     assert "freeml[plot]" in note and not (tmp_path / "b.png").exists()
