@@ -251,7 +251,7 @@ def _constant(
     packed = stage.op.packed if isinstance(stage.op, (QConv, QDense)) and index == 1 else None
     if packed is None:
         data = CData(
-            name=expr, ctype=ctype(type_), values=tuple(int(v) for v in array.ravel()), comment=comment, layer=layer,
+            name=expr, ctype=ctype(type_), values=tuple(array.ravel().tolist()), comment=comment, layer=layer,
             far_address=far,
         )  # fmt: skip
         return Operand(expr=expr, ctype=ctype(type_), type=type_, is_constant=True, far_address=far), [data]

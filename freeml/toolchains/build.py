@@ -14,6 +14,7 @@ from pathlib import Path
 from freeml.errors import ToolchainError
 from freeml.targets import Board
 from freeml.toolchains.flags import OPTIMISE, SANITIZERS
+from freeml.toolchains.objects import OBJECTS, Compiled, Texts
 from freeml.toolchains.sizes import Sizes, sizes
 from freeml.toolchains.stack import StackEstimate, estimate_stack
 from freeml.toolchains.toolchain import Toolchain, find_host
@@ -168,17 +169,23 @@ def _compile(
         raise ToolchainError("there is nothing to compile: no C file was found")
     # Numbered, because two folders may hold files of the same name.
     objects = [work / f"{number:03d}_{source.stem}.o" for number, source in enumerate(sources)]
-    commands = [
-        toolchain.compile_command(source.resolve(), target, tuple(map(Path.resolve, include_dirs)), flags)
-        for source, target in zip(sources, objects, strict=True)
-    ]
+    folders = tuple(map(Path.resolve, include_dirs))
+    texts = Texts(toolchain, folders, flags)
+    keys = [texts.key(source.resolve()) for source in sources]
+    known = [OBJECTS.get(key) for key in keys]
     with ThreadPoolExecutor(max_workers=_JOBS) as pool:
-        tasks = [
-            pool.submit(_run, command, work, f"compiling {source.name}")
-            for command, source in zip(commands, sources, strict=True)
-        ]
+        tasks = []
+        for source, target, found in zip(sources, objects, known, strict=True):
+            if found is None:
+                command = toolchain.compile_command(source.resolve(), target, folders, flags)
+                tasks.append(pool.submit(_run, command, work, f"compiling {source.name}"))
+            else:
+                found.write(target)
         for task in tasks:
             task.result()
+    for key, target, found in zip(keys, objects, known, strict=True):
+        if found is None and key is not None:
+            OBJECTS.put(key, Compiled.read(target))
     return objects
 
 

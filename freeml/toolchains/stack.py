@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -42,8 +44,16 @@ class _Node:
     name: str
     frame_bytes: int
     is_code: bool
-    references: tuple[_Section | str, ...]
+    references: tuple[int | str, ...]
     """A section of the same file, or the name of a global symbol."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Object:
+    """One object file: its sections, and which of them others know by name."""
+
+    nodes: Mapping[int, _Node]
+    exported: Mapping[str, int]
 
 
 def estimate_stack(objects: Sequence[Path], return_address_bytes: int, entry: str = ENTRY) -> StackEstimate:
@@ -54,7 +64,9 @@ def estimate_stack(objects: Sequence[Path], return_address_bytes: int, entry: st
     nodes: dict[_Section, _Node] = {}
     exported: dict[str, _Section] = {}
     for number, path in enumerate(objects):
-        _read_object(path, number, nodes, exported)
+        found = _read_object(path)
+        nodes.update({_Section(number, index): node for index, node in found.nodes.items()})
+        exported.update({name: _Section(number, index) for name, index in found.exported.items()})
     start = exported.get(entry)
     if start is None:
         raise ToolchainError(
@@ -77,7 +89,10 @@ def _heaviest(
         open_nodes.add(section)
         below = StackEstimate(size_bytes=0, path=())
         for reference in node.references:
-            callee = exported.get(reference) if isinstance(reference, str) else reference
+            if isinstance(reference, str):
+                callee = exported.get(reference)
+            else:
+                callee = _Section(section.file_number, reference)
             if callee is None or callee not in nodes or callee in open_nodes:
                 continue
             candidate = visit(callee)
@@ -92,55 +107,59 @@ def _heaviest(
     return visit(start)
 
 
-def _read_object(path: Path, number: int, nodes: dict[_Section, _Node], exported: dict[str, _Section]) -> None:
-    """Adds one object file's sections to the graph."""
+def _read_object(path: Path) -> _Object:
+    """One object file's sections."""
     from elftools.common.exceptions import ELFError
-    from elftools.elf.elffile import ELFFile
 
+    listing = path.with_suffix(".su")
     try:
-        with path.open("rb") as stream:
-            _read_elf(ELFFile(stream), path, number, nodes, exported)
+        return _read_elf(path.read_bytes(), listing.read_text() if listing.is_file() else "")
     except (OSError, ELFError) as error:
         raise ToolchainError(f"cannot read the object file {path}: {error}") from error
 
 
-def _read_elf(
-    elf: ELFFile, path: Path, number: int, nodes: dict[_Section, _Node], exported: dict[str, _Section]
-) -> None:
+@lru_cache(maxsize=64)
+def _read_elf(content: bytes, listing: str) -> _Object:
+    """The same from its bytes: most objects of a build are those of the build before."""
+    from elftools.elf.elffile import ELFFile
     from elftools.elf.relocation import RelocationSection
     from elftools.elf.sections import SymbolTableSection
 
-    symbols = next((s for s in elf.iter_sections() if isinstance(s, SymbolTableSection)), None)
+    elf = ELFFile(BytesIO(content))
+    sections = tuple(elf.iter_sections())
+    symbols = next((s for s in sections if isinstance(s, SymbolTableSection)), None)
     if symbols is None:
-        return
-    places: list[_Section | str | None] = []
+        return _Object(nodes={}, exported={})
+    places: list[int | str | None] = []
+    exported: dict[str, int] = {}
     functions: dict[int, str] = {}
     for symbol in symbols.iter_symbols():
         section = symbol["st_shndx"]
         if not isinstance(section, int):
             places.append(symbol.name if section == "SHN_UNDEF" and symbol.name else None)
             continue
-        here = _Section(number, section)
-        places.append(here)
+        places.append(section)
         if symbol["st_info"]["type"] == "STT_FUNC":
             functions[section] = symbol.name
         if symbol["st_info"]["bind"] != "STB_LOCAL":
-            exported[symbol.name] = here
-    references: dict[int, list[_Section | str]] = {}
-    for section in elf.iter_sections():
+            exported[symbol.name] = section
+    references: dict[int, list[int | str]] = {}
+    for section in sections:
         if isinstance(section, RelocationSection):
             targets = (places[relocation["r_info_sym"]] for relocation in section.iter_relocations())
             references.setdefault(int(section["sh_info"]), []).extend(t for t in targets if t is not None)
-    frames = dict(_llvm_frames(elf)) or _gcc_frames(path, functions)
-    for index, section in enumerate(elf.iter_sections()):
-        if not int(section["sh_flags"]) & 0x2:  # not loaded: debugging, notes, frame sizes
-            continue
-        nodes[_Section(number, index)] = _Node(
+    frames = dict(_llvm_frames(elf)) or _gcc_frames(listing, functions)
+    nodes = {
+        index: _Node(
             name=functions.get(index, section.name),
             frame_bytes=frames.get(index, 0),
             is_code=index in functions,
             references=tuple(dict.fromkeys(references.get(index, ()))),
         )
+        for index, section in enumerate(sections)
+        if int(section["sh_flags"]) & 0x2  # loaded: no debugging, notes, frame sizes
+    }
+    return _Object(nodes=nodes, exported=exported)
 
 
 def _llvm_frames(elf: ELFFile) -> Iterator[tuple[int, int]]:
@@ -161,17 +180,14 @@ def _uleb128(encoded: bytes) -> int:
     return value
 
 
-def _gcc_frames(path: Path, functions: Mapping[int, str]) -> dict[int, int]:
-    """The same from the `.su` file beside the object: lines of `place:function<TAB>bytes<TAB>kind`.
+def _gcc_frames(listing: str, functions: Mapping[int, str]) -> dict[int, int]:
+    """The same from the text of the `.su` file beside the object: lines of `place:function<TAB>bytes<TAB>kind`.
 
     The file and the symbol table spell specialised clones differently (`f.constprop`, `f.constprop.0`), so that the
     largest clone of a function stands for all of them.
     """
-    listing = path.with_suffix(".su")
-    if not listing.is_file():
-        return {}
     largest: dict[str, int] = {}
-    for line in listing.read_text().splitlines():
+    for line in listing.splitlines():
         place, size, _kind = line.split("\t")
         function = _without_clone(place.rsplit(":", 1)[1])
         largest[function] = max(int(size), largest.get(function, 0))

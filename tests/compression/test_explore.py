@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from blobs import arrays
 from compiling import compiled, contents
+from freeml import exploring
 from freeml.artifact import Artifact, load
 from freeml.cli import main
 from freeml.compression.budget import Budget
@@ -26,11 +27,24 @@ def run(*arguments: object) -> Result:
 
 
 @pytest.fixture(scope="module")
-def folder(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def searches() -> dict[int, tuple]:
+    """What was searched for the exploration, by the budget of flash."""
+    return {}
+
+
+@pytest.fixture(scope="module")
+def folder(model: Path, searches: dict[int, tuple], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An exploration of three points."""
-    place = tmp_path_factory.mktemp("explore")
+    place, search = tmp_path_factory.mktemp("explore"), exploring.search
     np.savez(place / "d.npz", **arrays())
-    done = run("explore", model, "--data", place / "d.npz", "--points", 3, "--out", place / "front", "--json")
+
+    def noted(asked: object, budget: Budget, **more: object) -> tuple:
+        searches[budget.flash_bytes] = search(asked, budget, **more)
+        return searches[budget.flash_bytes]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exploring, "search", noted)
+        done = run("explore", model, "--data", place / "d.npz", "--points", 3, "--out", place / "front", "--json")
     assert done.exit_code == 0, done.output
     (place / "printed.json").write_text(done.stdout)
     return place / "front"
@@ -90,14 +104,20 @@ def test_again_it_is_the_same(folder: Path, model: Path) -> None:
     assert contents(folder) == before
 
 
-def test_a_table_without_matplotlib(model: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_table_without_matplotlib(
+    model: Path, folder: Path, searches: dict[int, tuple], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The searches are those of the exploration above; all that follows them is done again."""
     monkeypatch.setitem(__import__("sys").modules, "matplotlib", None)
+    monkeypatch.setattr(exploring, "search", lambda _, budget, **__: searches[budget.flash_bytes])
     out = tmp_path / "front"
-    done = run("explore", model, "--data", folder.parent / "d.npz", "--points", 2, "--out", out)
+    done = run("explore", model, "--data", folder.parent / "d.npz", "--points", 3, "--out", out)
     assert done.exit_code == 0, done.output
     for text in ("│ 02 ", "validation", "uJ", f"written to {out}", "pip install 'freeml[plot]'"):
         assert text in done.stdout
-    assert sorted(path.name for path in out.iterdir()) == ["front.json", "point-01", "point-02"]
+    assert sorted(path.name for path in out.iterdir()) == ["front.json", "point-01", "point-02", "point-03"]
+    drawn = {"front.png", "front.svg"}
+    assert contents(out) == {name: found for name, found in contents(folder).items() if name not in drawn}
 
 
 def test_dominated_points_are_said_to_be_so() -> None:

@@ -9,7 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Timer
+from typing import TypeAlias
 
 import numpy as np
 import pytest
@@ -28,9 +31,11 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.pipeline import Options, compile_model
 from freeml.searching import search_folder
 
-# A command line whose process kills itself, as a power failure would, right after checkpoint number FREEML_KILL_AT.
+# Command lines, each in a process that kills itself, as a power failure would, right after checkpoint number kill_at. They
+# are forked from one that has imported torch and nothing else, which takes as long as a search for the blobs net.
 KILLED = """
-import os, signal, sys
+import json, os, signal, sys
+import freeml.compression.study
 from freeml.compression.checkpoint import Checkpoints
 from freeml.cli import main
 
@@ -40,25 +45,52 @@ def counted(self, *arguments, **named):
     global count
     save(self, *arguments, **named)
     count += 1
-    if count == int(os.environ.get("FREEML_KILL_AT", 0)):
+    if count == kill_at:
         os.kill(os.getpid(), signal.SIGKILL)
 
 Checkpoints.save = counted
-main(sys.argv[1:])
+for line in sys.stdin:
+    kill_at, arguments, said = json.loads(line)
+    process = os.fork()
+    if not process:
+        for handle, name in enumerate((os.devnull, said + ".out", said + ".err")):
+            os.dup2(os.open(name, os.O_RDWR | os.O_CREAT | os.O_TRUNC), handle)
+        main(arguments)
+    print(os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]), flush=True)
 """
+
+Run: TypeAlias = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def command(model: Path, data: Path, out: Path, budget: Budget, *more: str) -> list[str]:
     ram = [] if budget.ram_bytes is None else ["--ram", str(budget.ram_bytes)]
     given = ["compile", str(model), "--data", str(data), "--flash", str(budget.flash_bytes), *ram]
-    return [sys.executable, "-c", KILLED, *given, "--out", str(out), *more]
+    return [*given, "--out", str(out), *more]
 
 
-def run(arguments: list[str], kill_at: int = 0) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FREEML_KILL_AT": str(kill_at)}
-    return subprocess.run(
-        arguments, capture_output=True, text=True, timeout=240, check=False, env=environment, stdin=subprocess.DEVNULL
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    """Runs command lines, each in a process of its own."""
+    start = subprocess.Popen(
+        [sys.executable, "-c", KILLED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
+    assert start.stdin is not None
+    assert start.stdout is not None
+    stdin, stdout, said = start.stdin, start.stdout, str(tmp_path / "said")
+
+    def one(arguments: list[str], kill_at: int = 0) -> subprocess.CompletedProcess[str]:
+        late = Timer(240, os.killpg, (start.pid, signal.SIGKILL))
+        late.start()
+        print(json.dumps([kill_at, arguments, said]), file=stdin, flush=True)
+        answer = stdout.readline()
+        late.cancel()
+        assert answer, "the process ended, or took 240 s"
+        found = (Path(f"{said}.{end}").read_text() for end in ("out", "err"))
+        return subprocess.CompletedProcess(arguments, int(answer), *found)
+
+    yield one
+    stdin.close()
+    assert start.wait(timeout=60) == 0
 
 
 @pytest.fixture
@@ -68,7 +100,7 @@ def data(tmp_path: Path) -> Path:
 
 
 def test_killed_anywhere_it_ends_the_same(
-    model: Path, data: Path, plain: Artifact, half: Artifact, tmp_path: Path
+    run: Run, model: Path, data: Path, plain: Artifact, half: Artifact, tmp_path: Path
 ) -> None:
     """Killed at the begin, between rounds, and after the last retraining, one after the other."""
     out, line = tmp_path / "out", command(model, data, tmp_path / "out", quarter(plain))
@@ -108,7 +140,7 @@ def test_what_was_done_is_not_done_again(model: Path, plain: Artifact, tmp_path:
 
 
 @pytest.mark.nightly
-def test_a_trial_that_ended_is_not_made_again(model: Path, data: Path, tmp_path: Path) -> None:
+def test_a_trial_that_ended_is_not_made_again(run: Run, model: Path, data: Path, tmp_path: Path) -> None:
     """Two trials that fail, killed in the second: the answer is that of a run that nobody killed."""
     with pytest.raises(CompressionError) as below:
         compiled(model, Budget(flash_bytes=1024), weights="int16")
@@ -131,7 +163,7 @@ def test_a_trial_that_ended_is_not_made_again(model: Path, data: Path, tmp_path:
 
 def test_interrupting_says_how_to_go_on(model: Path, data: Path, plain: Artifact, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    line = command(model, data, out, quarter(plain))
+    line = [sys.executable, "-m", "freeml.cli", *command(model, data, out, quarter(plain))]
     process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not list(search_folder(out).glob("*.trial.json")) and time.monotonic() < deadline:

@@ -173,7 +173,7 @@ def test_storage_and_trials_want_a_budget(model: Path) -> None:
         Budget(flash_bytes=9000, trials=0)
 
 
-def test_optuna_says_nothing_of_its_own(tight: Budget, tmp_path: Path) -> None:
+def test_optuna_says_nothing_of_its_own(tmp_path: Path) -> None:
     model = save_model(tmp_path / "blobs.onnx")
     np.savez(tmp_path / "d.npz", **arrays())
     line = [

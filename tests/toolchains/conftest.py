@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +14,7 @@ import pytest
 from freeml.resources import resource_dir
 from freeml.targets import BOARDS, Board
 from freeml.toolchains import BuildResult, Toolchain, build, installed
+from freeml.toolchains.objects import Objects
 
 HERE = Path(__file__).parent
 
@@ -50,6 +52,12 @@ def msp430() -> Board:
 @pytest.fixture
 def zig(msp430: Board) -> Toolchain:
     return next(toolchain for board, toolchain in TOOLCHAINS if board is msp430 and toolchain.kind == "zig")
+
+
+@pytest.fixture
+def nothing_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is compiled, whatever this process has compiled before."""
+    monkeypatch.setattr(import_module("freeml.toolchains.build"), "OBJECTS", Objects())
 
 
 @pytest.fixture(scope="session")

@@ -60,6 +60,7 @@ def test_stack_estimate_names_the_deepest_path(board: Board, toolchain: Toolchai
     assert SCRATCH_BYTES < stack.size_bytes < SCRATCH_BYTES + 200
 
 
+@pytest.mark.usefixtures("nothing_kept")
 @each_toolchain
 def test_same_sources_give_the_same_bytes_in_any_folder(
     board: Board, toolchain: Toolchain, built: Built, tmp_path: Path
@@ -132,6 +133,7 @@ def test_firmware_notices_one_wrong_byte(msp430: Board, toolchain: Toolchain, tm
     assert machine.take_output().splitlines()[-1] == b"vectors 2 wrong bytes 1"
 
 
+@pytest.mark.usefixtures("nothing_kept")
 def test_building_writes_the_elf_and_nothing_else(msp430: Board, zig: Toolchain, tmp_path: Path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
