@@ -138,8 +138,8 @@ def main() -> None:
 
 
 COMMANDS = (
-    inspect_command, compile_command, explore_command, exits_command, build_command, verify_command, run_command, profile_command,
-    power_command, flash_command, device_command,
+    inspect_command, compile_command, explore_command, exits_command, build_command, verify_command, run_command,
+    profile_command, power_command, flash_command, device_command,
 )  # fmt: skip
 for command in COMMANDS:
     main.add_command(command)

@@ -69,15 +69,20 @@ def examine(
     if split not in ("val", "test"):
         raise FreemlError(f"--split: expected val or test, found {split!r}")
     try:
-        cycles = (*(int(row["cycles"]) for row in artifact.report["exits"]), int(artifact.report["policy"]["full_cycles"]))
+        cycles = (
+            *(int(row["cycles"]) for row in artifact.report["exits"]),
+            int(artifact.report["policy"]["full_cycles"]),
+        )
     except (KeyError, TypeError, ValueError) as error:
-        raise ArtifactError(f"{folder}: {REPORT} lacks the cycles of exits ({error}); compile the model anew") from error
+        raise ArtifactError(
+            f"{folder}: {REPORT} lacks the cycles of exits ({error}); compile the model anew"
+        ) from error
     name = graph.inputs[0]
     dataset = load_dataset(data, graph.types[name].shape)
     part = dataset.val if split == "val" else dataset.test
     count = len(part) if samples is None else min(samples, len(part))
     real, labels = part.x[:count].reshape(count, *graph.types[name].shape), part.y[:count]
-    scores, final = _scores(graph, quantize_input(real, graph.types[name]), progress)
+    scores, final = scores_of(graph, quantize_input(real, graph.types[name]), progress)
     check_label_range(part, final.shape[1], f"y_{split}")
     answers = decide(found, scores, final)
     compiled = Point(
@@ -103,8 +108,8 @@ def examine(
     )  # fmt: skip
 
 
-def _scores(
-    graph: QGraph, inputs: IntArray, progress: Callable[[str, float], None]
+def scores_of(
+    graph: QGraph, inputs: IntArray, progress: Callable[[str, float], None] = lambda *_: None
 ) -> tuple[Sequence[IntArray], IntArray]:
     """The integer scores of all exits and of the end by the reference, (samples, classes) each."""
     node = answer_node(graph)
@@ -119,4 +124,3 @@ def _scores(
             chunks.append(values[value].reshape(len(values[value]), -1))
     found = {value: np.concatenate(chunks) for value, chunks in parts.items()}
     return [found[value] for value in exits], found[final]
-

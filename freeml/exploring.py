@@ -19,8 +19,8 @@ from freeml.compression.coarse import without_formats
 from freeml.errors import CompressionError, DoesNotFitError, FreemlError, OutputFolderError
 from freeml.ir.types import Array
 from freeml.pipeline import Made, Options, Prepared, prepare, report
-from freeml.searching import search, search_folder
 from freeml.report.front import draw
+from freeml.searching import search, search_folder
 from freeml.targets import get as get_board
 
 if TYPE_CHECKING:

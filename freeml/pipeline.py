@@ -436,7 +436,14 @@ def test_vectors(graph: QGraph, inputs: Mapping[str, Array]) -> list[tuple[dict[
 
 def stamp(model: Path, options: Options) -> str:
     """The line in every generated file: versions and hashes, no dates and no paths."""
-    chosen: list[object] = [options.precision, options.weights, options.ranges, options.target, options.regions, options.seed]
+    chosen: list[object] = [
+        options.precision,
+        options.weights,
+        options.ranges,
+        options.target,
+        options.regions,
+        options.seed,
+    ]
     chosen += [] if options.budget is None else [asdict(options.budget)]
     chosen += [] if options.exits.kind == "none" else [asdict(options.exits), asdict(options.rule)]
     text = json.dumps(chosen)

@@ -80,7 +80,9 @@ def search(
         return _once_if_it_fits(found, prepared, budget), lambda: None
     asked = asdict(replace(options, budget=replace(budget, trials=None)))  # more trials are the same search, longer
     parts = [array for part in (dataset.train, dataset.val) for array in (part.x, part.y)]
-    name = search_hash(VERSION, hashlib.sha256(prepared.model.read_bytes()).hexdigest(), asked, *({"array": array} for array in parts))
+    name = search_hash(
+        VERSION, hashlib.sha256(prepared.model.read_bytes()).hexdigest(), asked, *({"array": array} for array in parts)
+    )
     checkpoints = Checkpoints(folder=keep, search=name)
     try:
         found = compress(

@@ -1,4 +1,4 @@
-/* The arithmetic of exits: freeml/fixedpoint/confidence.py and freeml/ops/answers.py, number by number. */
+/* The arithmetic of exits: freeml/fixedpoint/confidence.py and freeml/ops/answer.py, number by number. */
 #include "model.h"
 
 #if FM_EXIT_COUNT > 0U

@@ -110,11 +110,12 @@ def compile_command(
     wanted, rule = parse_exits(
         exits, exit_training, exit_bytes, policy, confidence, max_drop
     )  # fmt: skip
+    budget_drop = max_drop if budgeted or exits == "none" else None
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)
     options = Options(
         target=target, precision=precision, weights=weights, ranges=ranges, toolchain=toolchain,
         supply=supply, regions=regions, seed=seed,
-        budget=parse_budget(flash, ram, max_drop if budgeted or exits == "none" else None, effort, method, trials, energy),
+        budget=parse_budget(flash, ram, budget_drop, effort, method, trials, energy),
         exits=wanted, rule=rule,
     )  # fmt: skip
     folder = out if out is not None else Path(f"{model.stem}-{target}")

@@ -41,7 +41,8 @@ class AskedExits:
             raise ExitsError(f"exit training: expected one of {', '.join(TRAININGS)}, found {self.training!r}")
         if self.count is not None and (self.count < 1 or self.names):
             raise ExitsError(
-                f"exits: expected at least 1 exit, or names in place of a number, found {self.count}; none is a net without"
+                f"exits: expected at least 1 exit, or names in place of a number, found {self.count}; ask for "
+                "none to have no exits"
             )
         if len(set(self.names)) < len(self.names):
             raise ExitsError(f"exits: expected every layer once, found {', '.join(self.names)}")

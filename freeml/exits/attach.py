@@ -9,26 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from freeml.data import Dataset, Part
 from freeml.exits.asked import AskedExits, ExitsError
-from freeml.exits.branch import Terms, make_branch, merged, quantize_branch
+from freeml.exits.branch import Learned, Terms, make_branch, merged, quantize_branch
 from freeml.exits.calibrate import steps, temperature
-from freeml.exits.features import Slice
+from freeml.exits.features import Slice, is_vector
 from freeml.exits.looking import Looked, chosen_points, chosen_slices, integers, look, one_thread
 from freeml.exits.points import Point, candidates, check_places, classifier, named_points
-from freeml.ir.graph import QGraph, execute
-from freeml.ir.types import Array, FloatArray, IntArray
+from freeml.ir.graph import Graph, QGraph, execute
+from freeml.ir.types import Array, FloatArray, IntArray, Shape
 from freeml.quant.choose import Choice
 from freeml.quant.quantize import dequantize
 from freeml.sim.trace import run_reference
 from freeml.work import macs_by_value, work_by_value
-
-if TYPE_CHECKING:
-    from freeml.exits.heads import Trained
 
 Show = Callable[[str, float], None]
 
@@ -46,7 +43,8 @@ BUDGET_SHARE, LEAST_BUDGET_BYTES = 1 / 8, 512
 class AttachedExit:
     """One exit of a net.
 
-    `value` is the output of both graphs that holds its scores, which look at `slice` of the map at `point`. Its scores
+    `value` is the output of both graphs that holds its scores, which look at `slice` of the map at `point`, or (kind
+    "separate") of what its own layer makes of that. Its scores
     divided by `temperature` are logits whose softmax is calibrated; `steps` is what `freeml.ir.exits.Exit` has.
     `held_accuracy` is that of the float branch on training samples that were held back; `float_accuracy` and
     `int_accuracy` are those of the final one on the samples of calibration. `params` are weights and biases, `bytes`
@@ -95,39 +93,78 @@ def attach(
     """The net with the exits that are asked for, and all that is learned on the way.
 
     `costs` has what each stored value of the integer graph costs to compute, in any unit; None or an empty one stands
-    for its multiply-accumulates and elements. `show` is told what is under way and the share that is done. Raises
+    for its multiply-accumulates and elements. Separate exits are the baseline that shared ones are compared with: they
+    are at the same points and look at the same grids, which budget and cost bound, but the layers that each has for
+    itself are bounded by neither (no net would keep to it). `show` is told what is under way and the share that is done. Raises
     ExitsError where the net or the data allow no exits.
     """
-    if asked.kind != "shared" or asked.training != "two-stage":
-        raise ExitsError(f"exits: expected shared exits trained in two stages, found {asked.kind}, {asked.training}")
-    graph, qgraph = choice.graph, choice.qgraph
+    qgraph = choice.qgraph
+    with one_thread():
+        found = sights(choice.graph, qgraph, dataset, asked, seed=seed, costs=costs, show=show)
+        points, slices, output = found.points, found.slices, found.output
+        most = SAMPLES
+        if asked.kind == "separate":
+            from freeml.exits.separate import learn, most_samples
+
+            most = most_samples(qgraph, points)
+        rows = np.sort(np.random.default_rng(seed).permutation(len(found.labels))[:most])
+        x, labels = dataset.train.x[rows], found.labels[rows]
+        if asked.kind == "separate":
+            learned = learn(qgraph, x, labels, points, slices, output, seed=seed, show=show)
+        else:
+            parts = {p.value: (s,) for p, s in zip(points, slices, strict=True)}
+            seen = look(qgraph, x, parts, output, lambda share: show("run the net", 0.2 + 0.4 * share))
+            learned = _trained(seen, labels, points, slices, seed, show)
+        show("attach", 0.98)
+        return _finish(
+            choice, x, labels, learned, output, found.classes, "separate" if asked.kind == "separate" else "shared"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sights:
+    """Where exits are to be and what they look at: `points` in order of execution with a slice for each, the `output`
+    with the scores of `classes`, and the class of every training sample, (samples,)."""
+
+    points: tuple[Point, ...]
+    slices: tuple[Slice, ...]
+    output: str
+    classes: int
+    labels: IntArray
+
+
+def sights(
+    graph: Graph,
+    qgraph: QGraph,
+    dataset: Dataset,
+    asked: AskedExits,
+    *,
+    seed: int,
+    costs: Mapping[str, float] | None = None,
+    show: Show = lambda *_: None,
+) -> Sights:
+    """The points that are asked for, or those worth it, and their slices within the budget. See `attach`."""
     output, classes = classifier(qgraph, asked.output)
     labels = labels_of(qgraph, dataset.train, output, classes)
     places = candidates(graph, qgraph, costs or work_by_value(graph, qgraph))
     check_places(places)
     macs = float(sum(macs_by_value(graph).values()))
     budget = asked.budget_bytes or max(LEAST_BUDGET_BYTES, round(BUDGET_SHARE * constant_bytes(qgraph)))
-    with one_thread():
-        show("look at every layer", 0.0)
-        points = (
-            named_points(graph, qgraph, places, asked.names)
-            if asked.names
-            else chosen_points(
-                qgraph, dataset.train.x, labels, places, asked.count, output=output, classes=classes,
-                budget_bytes=budget, seed=seed,
-            )
-        )  # fmt: skip
-        show("choose grids", 0.1)
-        slices = chosen_slices(
-            qgraph, dataset.train.x, labels, points, output=output, classes=classes, budget_bytes=budget, macs=macs,
-            seed=seed,
-        )  # fmt: skip
-        rows = np.sort(np.random.default_rng(seed).permutation(len(labels))[:SAMPLES])
-        sights = {p.value: (s,) for p, s in zip(points, slices, strict=True)}
-        seen = look(qgraph, dataset.train.x[rows], sights, output, lambda share: show("run the net", 0.2 + 0.4 * share))
-        terms, scales, trained = _trained(seen, labels[rows], points, slices, seed, show)
-        show("attach", 0.98)
-        return _finish(choice, dataset.train.x[rows], labels[rows], terms, scales, trained, output, classes)
+    show("look at every layer", 0.0)
+    points = (
+        named_points(graph, qgraph, places, asked.names)
+        if asked.names
+        else chosen_points(
+            qgraph, dataset.train.x, labels, places, asked.count, output=output, classes=classes,
+            budget_bytes=budget, seed=seed,
+        )
+    )  # fmt: skip
+    show("choose grids", 0.1)
+    slices = chosen_slices(
+        qgraph, dataset.train.x, labels, points, output=output, classes=classes, budget_bytes=budget, macs=macs,
+        seed=seed,
+    )  # fmt: skip
+    return Sights(points=points, slices=slices, output=output, classes=classes, labels=labels)
 
 
 def labels_of(qgraph: QGraph, part: Part, output: str, classes: int) -> IntArray:
@@ -149,6 +186,11 @@ def labels_of(qgraph: QGraph, part: Part, output: str, classes: int) -> IntArray
     return np.asarray(labels, dtype=np.int64)
 
 
+def places_of(shape: Shape) -> int:
+    """How often a front of a value of this shape is applied."""
+    return 1 if is_vector(shape) else prod(shape[2:])
+
+
 def constant_bytes(qgraph: QGraph) -> int:
     """Bytes of all constants of an integer graph, as they are."""
     return sum(qgraph.types[name].size_bytes for name in qgraph.constants)
@@ -156,8 +198,8 @@ def constant_bytes(qgraph: QGraph) -> int:
 
 def _trained(
     seen: Looked, labels: IntArray, points: Sequence[Point], slices: Sequence[Slice], seed: int, show: Show
-) -> tuple[tuple[Terms, ...], tuple[float, ...], Trained]:
-    """What each exit adds, in units of its map; what its scores are to be multiplied by; and the training itself."""
+) -> Learned:
+    """The shared branch, in units of the maps."""
     from freeml.exits import heads
 
     words = [seen.words(p.value, s) for p, s in zip(points, slices, strict=True)]
@@ -181,29 +223,28 @@ def _trained(
         weights: FloatArray = layer.weights / size[:, np.newaxis]
         bias = layer.bias - mean @ weights
         terms.append(Terms(point=point, slice=slice_, weights=weights / scale, bias=bias / scale))
-    return tuple(terms), scales, trained
+    return Learned(terms=tuple(terms), scales=scales, rows=trained.rows, held=trained.held)
 
 
 def _finish(
     choice: Choice,
     x: Array,
     labels: IntArray,
-    terms: Sequence[Terms],
-    scales: Sequence[float],
-    trained: Trained,
+    learned: Learned,
     output: str,
     classes: int,
+    kind: Literal["shared", "separate"],
 ) -> Attached:
     """The branch as nodes of both graphs, and what it does on the samples of calibration."""
     from freeml.exits.maps import maps_of
 
-    qgraph = choice.qgraph
+    qgraph, terms = choice.qgraph, learned.terms
     points = tuple(term.point for term in terms)
     probes = integers(qgraph, x[:CALIBRATION])
     chunks = list(maps_of(qgraph, probes, [p.value for p in points]))
     maps = {p.value: np.concatenate([c[p.value].numpy() for c in chunks]) for p in points}
     taken = {*choice.graph.types, *qgraph.types, *(n.name for n in choice.graph.nodes), *(n.name for n in qgraph.nodes)}
-    branch = make_branch(terms, qgraph.types, taken, running=True)
+    branch = make_branch(terms, qgraph.types, taken, running=kind == "shared")
     real = {value: dequantize(array, qgraph.types[value]) for value, array in maps.items()}
     qbranch, observed = quantize_branch(branch, real, choice)
     net = merged(choice, branch, qbranch, observed, points)
@@ -218,16 +259,17 @@ def _finish(
         return float((scores.reshape(len(scores), -1).argmax(axis=1) == truth).mean())
 
     exits = []
-    for index, (term, value, scale) in enumerate(zip(terms, branch.scores, scales, strict=True)):
-        held = trained.held[index]
-        heat = temperature(held, labels[trained.rows], 1.0) / scale
+    for index, (term, value, scale) in enumerate(zip(terms, branch.scores, learned.scales, strict=True)):
+        held = learned.held[index]
+        heat = temperature(held, labels[learned.rows], 1.0) / scale
+        front = 0 if term.front is None else term.front.weights.size * places_of(qgraph.types[term.point.value].shape)
         exits.append(
             AttachedExit(
                 name=f"exit{index + 1}", value=value, point=term.point, slice=term.slice, temperature=heat,
-                steps=steps(qbranch.types[value].scale, heat), held_accuracy=right(held, labels[trained.rows]),
+                steps=steps(qbranch.types[value].scale, heat), held_accuracy=right(held, labels[learned.rows]),
                 float_accuracy=right(exact[value], labels[:CALIBRATION]),
-                int_accuracy=right(found[value], labels[:CALIBRATION]), params=term.weights.size + term.bias.size,
-                bytes=sizes[index], macs=term.slice.macs(classes),
+                int_accuracy=right(found[value], labels[:CALIBRATION]), params=term.params,
+                bytes=sizes[index], macs=front + term.slice.macs(classes),
             )
         )  # fmt: skip
-    return Attached(choice=net, kind="shared", output=output, classes=classes, exits=tuple(exits))
+    return Attached(choice=net, kind=kind, output=output, classes=classes, exits=tuple(exits))

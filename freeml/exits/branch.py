@@ -16,9 +16,10 @@ import numpy as np
 from freeml.exits.features import Part, Slice, is_vector
 from freeml.exits.points import Point
 from freeml.ir.graph import Brought, Graph, Node, Op, OpT, QGraph, single, verify
-from freeml.ir.types import Array, FloatArray, QType, TensorType
+from freeml.ir.types import Array, FloatArray, IntArray, QType, Shape, TensorType
 from freeml.ops.add import Add
 from freeml.ops.averagepool import AveragePool
+from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.reshape import Reshape
@@ -32,23 +33,53 @@ HEADROOM = 1.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Terms:
-    """What one exit adds to the scores before: `weights` (features of the slice, classes) and `bias` (classes,), for
-    features in units of the map."""
+class Front:
+    """A layer with ReLU that an exit has for itself between its map and its pools: for a map a convolution whose output
+    is as large, `weights` (channels out, channels in, *kernel); for a vector a dense layer, (numbers, width). `bias` is
+    (channels out or width,)."""
 
-    point: Point
-    slice: Slice
     weights: FloatArray
     bias: FloatArray
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What one exit adds to the scores before: `weights` (features of the slice, classes) and `bias` (classes,), for
+    features in units of the map. The slice is that of the map at `point`, or of what `front` makes of it."""
+
+    point: Point
+    slice: Slice
+    weights: FloatArray
+    bias: FloatArray
+    front: Front | None = None
+
+    @property
+    def params(self) -> int:
+        """Weights and biases."""
+        own = 0 if self.front is None else self.front.weights.size + self.front.bias.size
+        return self.weights.size + self.bias.size + own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learned:
+    """What training gives. Scores of the nodes of `terms` times `scales` are those trained; `held` are such scores at
+    each exit for the samples `rows`, (rows, classes), by layers that were trained without these."""
+
+    terms: tuple[Terms, ...]
+    scales: tuple[float, ...]
+    rows: IntArray
+    held: tuple[FloatArray, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Branch:
-    """The nodes by the exit they belong to; `scores` are the values of the exits, the outputs of `graph`."""
+    """The nodes by the exit they belong to; `scores` are the values of the exits, the outputs of `graph`; `fronts` what
+    an exit makes of its map before it pools it, by the value of that, each with its map's."""
 
     graph: Graph
     members: tuple[tuple[str, ...], ...]
     scores: tuple[str, ...]
+    fronts: Mapping[str, str]
 
 
 def make_branch(terms: Sequence[Terms], types: Mapping[str, QType], taken: Collection[str], running: bool) -> Branch:
@@ -65,7 +96,7 @@ def make_branch(terms: Sequence[Terms], types: Mapping[str, QType], taken: Colle
         constants=build.constants, brought={value: _brought(types[value]) for value in points},
     )  # fmt: skip
     verify(graph)
-    return Branch(graph=graph, members=tuple(build.members), scores=tuple(scores))
+    return Branch(graph=graph, members=tuple(build.members), scores=tuple(scores), fronts=build.fronts)
 
 
 def _brought(type_: QType) -> Brought:
@@ -83,6 +114,7 @@ class _Builder:
         self.members: list[tuple[str, ...]] = []
         self.found: dict[str, TensorType] = {}
         self.constants: dict[str, Array] = {}
+        self.fronts: dict[str, str] = {}
         self.last = ""
 
     def types_of(self, points: Sequence[str]) -> dict[str, TensorType]:
@@ -115,10 +147,13 @@ class _Builder:
     def exit(self, number: int, term: Terms, before: str | None) -> None:
         """The parts of a slice, each with its own layer on top of the sum so far."""
         first, start = len(self.nodes), 0
-        point, source, total = term.point.value, term.point.source or term.point.node, before
+        value, source, total = term.point.value, term.point.source or term.point.node, before
+        shape = self.maps[value].shape
+        if term.front is not None:
+            value, shape = self.front(f"exit{number}_front", term.front, value, source)
         for index, part in enumerate(term.slice.parts):
             stem = f"exit{number}" if index == len(term.slice.parts) - 1 else f"exit{number}_{part.kind}_only"
-            flat = self.flat(f"exit{number}_{part.kind}", part, point, source)
+            flat = self.flat(f"exit{number}_{part.kind}", part, value, shape, source)
             weights = self.constant(f"{stem}_weights", term.weights[start : start + part.words])
             start += part.words
             inputs = [flat, weights]
@@ -131,13 +166,30 @@ class _Builder:
         self.last = total
         self.members.append(tuple(node.name for node in self.nodes[first:]))
 
-    def flat(self, stem: str, part: Part, point: str, source: str) -> str:
-        """The features of a part, (1, words)."""
-        shape = self.maps[point].shape
-        value = point
+    def front(self, stem: str, front: Front, point: str, source: str) -> tuple[str, Shape]:
+        """What a front makes of the map at `point`, and its shape."""
+        weights, bias = self.constant(f"{stem}_weights", front.weights), self.constant(f"{stem}_bias", front.bias)
+        value, shape, relu = point, self.maps[point].shape, (0.0, np.inf)
+        op: Op
+        if is_vector(shape):
+            flat = (1, self.maps[point].size)
+            if shape != flat:
+                value = self.add(f"{stem}_flat", Reshape(shape=flat), (value,), source, flat)
+            op, shape = Dense(clamp=relu), (1, front.weights.shape[1])
+        else:
+            kernel = front.weights.shape[2:]
+            ones, pads = (1,) * len(kernel), tuple((extent // 2, extent // 2) for extent in kernel)
+            op = Conv(strides=ones, dilations=ones, pads=pads, clamp=relu)
+            shape = (1, front.weights.shape[0], *shape[2:])
+        value = self.add(stem, op, (value, weights, bias), source, shape)
+        self.fronts[value] = point
+        return value, shape
+
+    def flat(self, stem: str, part: Part, value: str, shape: Shape, source: str) -> str:
+        """The features of a part of a value of this shape, (1, words)."""
         if part.kind != "whole":
             if is_vector(shape):
-                size = self.maps[point].size
+                size = int(np.prod(shape, dtype=np.int64))
                 value, shape = self.add(f"{stem}_row", Reshape(shape=(1, 1, size)), (value,), source, (1, 1, size)), (
                     1, 1, size,
                 )  # fmt: skip
@@ -155,16 +207,18 @@ class _Builder:
 
 
 def quantize_branch(branch: Branch, maps: Mapping[str, Array], choice: Choice) -> tuple[QGraph, Observations]:
-    """Its integer form, for real maps (samples, *shape) by point: sums have 16 bits, pooled features those of their
-    map."""
+    """Its integer form, for real maps (samples, *shape) by point: sums have 16 bits, fronts and pooled features those
+    of their map."""
     seen = observe(branch.graph, maps)
     sums = {v for stage in branch.graph.stages() if isinstance(stage.op, (Dense, Add)) for v in stage.outputs}
+    sums -= set(branch.fronts)
     values = {
         name: replace(o, low=o.low * HEADROOM, high=o.high * HEADROOM) if name in sums else o
         for name, o in seen.values.items()
     }
     seen = replace(seen, values=values)
-    precision = Precision(default="int8", widths=dict.fromkeys(sums, "int16"))
+    wide = [value for value, point in branch.fronts.items() if choice.qgraph.types[point].dtype == "int16"]
+    precision = Precision(default="int8", widths=dict.fromkeys((*sums, *wide), "int16"))
     return (
         quantize(branch.graph, seen, precision=precision, method=choice.method, groups=fusion_groups(branch.graph)),
         seen,

@@ -75,6 +75,32 @@ def exiting(
     part; where the rule reads reliability tables, those are of one half of the validation part, and the other half
     certifies.
     """
+    found = _exiting(choice, dataset, board, prices, asked, rule, seed, show)
+    first = found.exits.policy.first
+    if first == 0 or asked.names or asked.count is not None or found.chosen is None:
+        return found
+    # Exits that end nothing cost cycles all the same. Each net of the exits from some one on is certified with the same
+    # share of the error as that walk was, so that whichever is taken in the end keeps the promise.
+    names = tuple(exit_.point.value for exit_ in found.attached.exits[first:])
+    share = 1 - (1 - rule.confidence) / len(found.exits.exits)
+    fewer = _exiting(
+        choice, dataset, board, prices, replace(asked, names=names), replace(rule, confidence=share), seed, show,
+        walks=1,
+    )  # fmt: skip
+    return replace(fewer, asked=rule)
+
+
+def _exiting(
+    choice: Choice,
+    dataset: Dataset,
+    board: Board,
+    prices: CostModel | None,
+    asked: AskedExits,
+    rule: AskedRule,
+    seed: int,
+    show: Show,
+    walks: int | None = None,
+) -> Exiting:
     plain = _program(choice.qgraph, board)
     costs = dict(zip((layer.value for layer in plain.layers), _costs(plain, prices, choice), strict=True))
     attached = attach(choice, dataset, asked, costs=costs, seed=seed, show=show)
@@ -88,7 +114,10 @@ def exiting(
     draft = Exits(
         exits=tuple(
             Exit(
-                name=exit_.name, value=exit_.value, point=exit_.point.value, steps=exit_.steps,
+                name=exit_.name,
+                value=exit_.value,
+                point=exit_.point.value,
+                steps=exit_.steps,
                 reliability=reliability(values[learn], labels[learn]),
             )
             for exit_, values in zip(attached.exits, scores, strict=True)
@@ -102,7 +131,7 @@ def exiting(
     if rule.kind != "none":
         chosen = choose(
             draft, [values[certify] for values in scores], final[certify], labels[certify], rule.kind, cycles,
-            max_drop_points=rule.max_drop_points, confidence=rule.confidence, seed=seed,
+            max_drop_points=rule.max_drop_points, confidence=rule.confidence, seed=seed, walks=walks,
         )  # fmt: skip
         draft = replace(draft, policy=replace(chosen.policy, energy=rule.energy))
     return Exiting(
@@ -122,7 +151,9 @@ def _costs(program: CProgram, prices: CostModel | None, choice: Choice) -> list[
     known."""
     work = work_by_value(choice.graph, choice.qgraph)
     found = layer_costs(program, prices)
-    return [work.get(layer.value, 0.0) if cost is None else cost for layer, cost in zip(program.layers, found, strict=True)]
+    return [
+        work.get(layer.value, 0.0) if cost is None else cost for layer, cost in zip(program.layers, found, strict=True)
+    ]
 
 
 def _cycles(program: CProgram, prices: CostModel | None, choice: Choice) -> tuple[int, ...]:
@@ -166,7 +197,8 @@ def figures_of(
     )  # fmt: skip
     extra = found.cycles[-1] - found.backbone_cycles
     branch = BranchFigures(
-        kind=attached.kind, parameters=sum(exit_.params for exit_ in attached.exits), bytes=sum(constants), arena_bytes=arena_bytes,
+        kind=attached.kind, parameters=sum(exit_.params for exit_ in attached.exits), bytes=sum(constants),
+        arena_bytes=arena_bytes,
         cycles=extra, share=extra / max(1, found.backbone_cycles),
     )  # fmt: skip
     chosen = found.chosen
@@ -176,6 +208,7 @@ def figures_of(
         val_drop=0.0 if chosen is None else chosen.val_drop, val_samples=0 if chosen is None else chosen.samples,
         achieved_drop=lost.drop, achieved_interval=(lost.low, lost.high), accuracy=float(after.mean()),
         mean_cycles=float(cycles[answers.exit].mean()), full_cycles=found.cycles[-1],
+        backbone_cycles=found.backbone_cycles,
         shares=tuple((np.bincount(answers.exit, minlength=len(cycles)) / len(after)).tolist()),
         note="" if chosen is None else chosen.note,
     )  # fmt: skip

@@ -32,8 +32,9 @@ GROUPS = (2, 4, 8, 16)
 PER_DENSE_BYTES = 8
 """A dense layer's constants for each output beside its weights: a bias and a multiplier."""
 
-PER_READ, PER_OUTPUT = 1.5, 12.0
-"""What an element read by a pool and a number rescaled cost, in multiply-accumulates."""
+PER_READ, PER_OUTPUT = 3.5, 12.0
+"""What an element read by a pool and a number rescaled cost, in multiply-accumulates: by the cost model, 40 cycles an
+element where products of examples take 10 to 13 each (MSP430, zig)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,20 +125,23 @@ def slices_of(shape: Shape) -> tuple[Slice, ...]:
 
 def pooled(values: Tensor, type_: QType, part: Part) -> Array:
     """Features (samples, words), float32, of the integers of a map (samples, *shape)."""
+    real = (values - type_.zero_point) * type_.scale
+    return np.ascontiguousarray(pool(real, type_.shape, part).numpy(), dtype=np.float32)
+
+
+def pool(real: Tensor, shape: Shape, part: Part) -> Tensor:
+    """Features (samples, words) of values of `shape` each, as numbers."""
     from torch.nn import functional
 
-    shape = map_shape(type_.shape)
-    real = (values - type_.zero_point) * type_.scale
-    if part.kind == "whole":
-        flat = real.reshape(len(real), *type_.shape[1:])
-    else:
+    if part.kind != "whole":
+        shape = map_shape(shape)
         maps = real.reshape(len(real), *shape[1:])
         if len(shape) == 3:
-            pool = functional.max_pool1d if part.kind == "max" else functional.avg_pool1d
+            pooling = functional.max_pool1d if part.kind == "max" else functional.avg_pool1d
         else:
-            pool = functional.max_pool2d if part.kind == "max" else functional.avg_pool2d
-        flat = pool(maps, part.kernel, part.strides)
-    return np.ascontiguousarray(flat.reshape(len(flat), -1).numpy(), dtype=np.float32)
+            pooling = functional.max_pool2d if part.kind == "max" else functional.avg_pool2d
+        real = pooling(maps, part.kernel, part.strides)
+    return real.reshape(len(real), -1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -82,11 +82,17 @@ def look(
         answers.append(values[output].numpy().reshape(len(values[output]), -1))
         done += len(answers[-1])
         show(done / len(x))
+    logits = logits_of(qgraph, output, np.concatenate(answers))
+    return Looked(features={key: np.concatenate(chunks) for key, chunks in found.items()}, answers=logits)
+
+
+def logits_of(qgraph: QGraph, output: str, answers: Array) -> FloatArray:
+    """What the integers of the net's answers (samples, classes) stand for, as logits."""
     type_ = qgraph.types[output]
-    real = (np.concatenate(answers).astype(np.float64) - type_.zero_point) * type_.scale
+    real: FloatArray = (answers.astype(np.float64) - type_.zero_point) * type_.scale
     if isinstance(next(s.op for s in qgraph.stages() if output in s.outputs), QSoftmax):
         real = np.log(np.maximum(real, LEAST_SHARE))
-    return Looked(features={key: np.concatenate(chunks) for key, chunks in found.items()}, answers=real)
+    return real
 
 
 def chosen_points(

@@ -15,6 +15,7 @@ inferences that do not end for lack of energy.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import isfinite
@@ -110,7 +111,8 @@ class _View:
         """Samples lost and gained, and mean cycles, of a rule."""
         end = reached(self.first_row, at)
         loss = self.loss[end, np.arange(len(end))]
-        return int((loss > 0).sum()), int((loss < 0).sum()), float(self.cycles[end].mean())
+        cycles = float(np.bincount(end, minlength=len(self.cycles)) @ self.cycles) / len(end)
+        return int(np.count_nonzero(loss > 0)), int(np.count_nonzero(loss < 0)), cycles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,13 +136,15 @@ def choose(
     confidence: float = 0.95,
     picking: Samples | None = None,
     seed: int = 0,
+    walks: int | None = None,
 ) -> Chosen:
     """The rule of a kind that takes the fewest cycles among those certified on validation samples.
 
     `val_scores` are those of all exits, each (samples, classes), `val_final` those of the end; `cycles_per_exit` what
     an inference takes that ends at each exit, and at the end. `picking` are labelled samples apart from the validation
     part (those of training will do), by which exits may get thresholds of their own; without them, a half of the
-    validation samples is set apart for that where there are plenty. "label-free" reads no labels. Raises FreemlError.
+    validation samples is set apart for that where there are plenty. `walks` None is one from every exit on.
+    "label-free" reads no labels. Raises FreemlError.
     """
     check_promise(max_drop_points, confidence)
     if kind == "label-free":
@@ -150,7 +154,7 @@ def choose(
         )  # fmt: skip
     drop = max_drop_points / 100
     samples = Samples(scores=tuple(val_scores), final=val_final, labels=val_labels)
-    families = len(exits.exits)  # exits from some one on
+    families = walks or len(exits.exits)  # of the exits from some one on
     shared = 1 - (1 - confidence) / families
     least = needed(drop, shared)
     if least is None or len(samples) < least:
@@ -159,9 +163,7 @@ def choose(
         order = np.random.default_rng(seed).permutation(len(samples))
         half = len(samples) // 2
         picking, samples = samples.at(np.sort(order[:half])), samples.at(np.sort(order[half:]))
-    found = [
-        _from(exits, first, samples, picking, kind, cycles_per_exit, drop, shared) for first in range(families)
-    ]
+    found = [_from(exits, first, samples, picking, kind, cycles_per_exit, drop, shared) for first in range(families)]
     best = min(found, key=lambda chosen: chosen.mean_cycles)
     return replace(best, confidence=confidence)
 
@@ -254,7 +256,13 @@ def _walk(view: _View, path: Path, drop: float, confidence: float, count: int) -
     never_ends = (-1,) * len(view.first_row)
     best, fewest = never_ends, float(view.cycles[-1])
     tested: tuple[int, int] | None = None
+    rows = [np.unique(first).tolist() for first in view.first_row]
+    before: list[int] = []
     for at in path:
+        ends = [bisect_right(known, row) for known, row in zip(rows, at, strict=True)]
+        if ends == before:  # the same samples end at every exit: the same hypothesis
+            continue
+        before = ends
         lost, gained, cycles = view.counts(at)
         found = (round(lost * scale), round(gained * scale))
         if found != tested and not certified(*found, count, drop, confidence):

@@ -2,7 +2,7 @@
 
 An exit has `classes` scores of its own (an output of the graph, the running sum of the shared branch). After the node
 that makes them, the rule (`Policy`) decides whether to go on. All numbers are integers: the board decides as the
-reference does (`freeml/sim/answers.py`, firmware/common/fm_exits.c).
+reference does (`freeml/ops/answer.py`, firmware/common/fm_exits.c).
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Literal
 PolicyKind = Literal["none", "confidence", "entropy", "patience", "label-free", "reliability"]
 """When an inference ends at an exit: never; the margin between the two largest scores reaches the exit's threshold; the
 entropy of the scores falls below it; as many exits in a row agree as `patience` says; the entropy falls below one
-threshold of all exits, set without labels; the share of validation samples of like margin that were right reaches it."""
+threshold of all exits, set without labels; the share of validation samples of like margin that were right reaches
+it."""
 
 KINDS: tuple[PolicyKind, ...] = ("none", "confidence", "entropy", "patience", "label-free", "reliability")
 
@@ -37,7 +38,7 @@ class Reliability:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Exit:
-    """One exit. `value` is the output of the graph that holds its scores, `point` the value whose map it looks at first,
+    """One exit. `value` is the output of the graph that holds its scores, `point` the value whose map it looks at,
     `name` what people call it. `steps` times a difference of scores, shifted right by 16, is that difference in
     sixteenths of a nat, at the temperature at which its softmax is calibrated."""
 

@@ -1,7 +1,7 @@
 """The answer of a net with exits: at which an inference ends, why, and with which class.
 
-The reference of firmware/common/fm_exits.c. Pure integers over all samples at once. What the rule says at exit e depends on the scores of exits 0..e alone, so that
-a board that lost its power there comes to the same end.
+The reference of firmware/common/fm_exits.c: pure integers, all samples at once. What the rule says at exit e depends on
+the scores of exits 0..e alone, so that a board that lost its power there comes to the same end.
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ class Answers:
 def confidence(scores: IntArray, table: Reliability) -> IntArray:
     """0..255 for each sample, looked up by its margin."""
     index = np.minimum(margins(scores) >> table.bin_shift, BINS - 1)
-    return np.array(table.right, dtype=np.int64)[index]
+    found: IntArray = np.array(table.right, dtype=np.int64)[index]
+    return found
 
 
 def stops(exits: Exits, scores: Sequence[IntArray], policy: Policy | None = None) -> Array:

@@ -189,9 +189,9 @@ class Compression:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExitFigures:
-    """One exit: its scores are ready after `after_layer`, `accuracy` is that of the test part were all inferences to end
-    there, `bytes` are its constants', `cycles` (in the report's `cost_unit`, predicted) what an inference takes that
-    does."""
+    """One exit: its scores are ready after `after_layer`, `accuracy` is that of the test part were all inferences to
+    end there, `bytes` are its constants', `cycles` (in the report's `cost_unit`, predicted) what an inference takes
+    that does."""
 
     name: str
     after_layer: str
@@ -217,8 +217,9 @@ class BranchFigures:
 class PolicyFigures:
     """The rule, its threshold for people, and what it does. Drops are shares (0..1) of right answers against inferences
     that run to the end: promised with `confidence` (None where nothing is promised), found on `val_samples` of the
-    validation part, and achieved on the test part with its 95 % interval. `mean_cycles` and `shares` (of inferences that
-    end at each exit, and at the end) are those of the test part, predicted; `full_cycles` is a whole inference."""
+    validation part, and achieved on the test part with its 95 % interval. `mean_cycles` and `shares` (of inferences
+    that end at each exit, and at the end) are those of the test part, predicted; `full_cycles` is an inference that
+    runs to the end, `backbone_cycles` one of the net without exits."""
 
     name: str
     threshold: str
@@ -232,6 +233,7 @@ class PolicyFigures:
     accuracy: Share
     mean_cycles: Real
     full_cycles: int
+    backbone_cycles: int
     shares: tuple[Share, ...]
     note: str
 

@@ -145,17 +145,18 @@ def print_exits(report: Mapping[str, Any]) -> None:
     ]  # fmt: skip
     rows.append(("the end", "", percent(report["accuracy"]["quantized"]), "", f"{full:,}", "100%", f"{shares[-1]:.1%}"))
     table(
-        f"exits, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, {branch['arena_bytes']:,} B "
-        f"of the arena, {branch['share']:.1%} of the backbone's {unit}",
+        f"exits, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, "
+        f"{branch['arena_bytes']:,} B of the arena, {branch['share']:.1%} of the backbone's {unit}",
         ("exit", "after", "accuracy, test", "bytes", unit, "", "end here"), rows, left=(0, 1),
     )  # fmt: skip
     low, high = (100 * bound for bound in policy["achieved_interval"])
     promised = policy["promised_drop"]
     words = "" if promised is None else f", promised {100 * promised:.2f} with confidence {policy['confidence']:g}"
+    energy, mean = " + energy" if policy["energy"] else "", policy["mean_cycles"]
     line(
-        f"policy {policy['name']}{' + energy' if policy['energy'] else ''} at {policy['threshold']}: accuracy "
-        f"{percent(policy['accuracy'])}, {100 * policy['achieved_drop']:.2f} points lost ({low:.2f} to {high:.2f}){words}; "
-        f"{policy['mean_cycles']:,.0f} {unit} on average, {1 - policy['mean_cycles'] / max(1, full):.1%} less"
+        f"policy {policy['name']}{energy} at {policy['threshold']}: accuracy {percent(policy['accuracy'])}, "
+        f"{100 * policy['achieved_drop']:.2f} points lost ({low:.2f} to {high:.2f}){words}; {mean:,.0f} {unit} on "
+        f"average, {1 - mean / max(1, policy['backbone_cycles']):.1%} less than without exits"
     )
 
 

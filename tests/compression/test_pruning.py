@@ -30,11 +30,11 @@ from freeml.ops.dense import QDense
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.pipeline import PASSES, Options, compile_model
-from freeml.searching import search_folder
 from freeml.plan.layout import to_channels_last
 from freeml.plan.storage import ALIKE, FEW_BYTES
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
+from freeml.searching import search_folder
 from freeml.targets import get
 from ops.nets import nets
 

@@ -48,14 +48,20 @@ def net(tmp_path: object, seed: int = 0) -> tuple[QGraph, Array]:
         node("Gemm", ["f2", "w3"], ["scores"], name="last", transB=1),
     ]  # fmt: skip
     values = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 2, 12, 12])]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, CLASSES]) for name in ("scores", "exit1", "exit2")]
-    graph = helper.make_graph(nodes, "two_exits", values, outputs, [numpy_helper.from_array(a, n) for n, a in constants.items()])
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, CLASSES]) for name in ("scores", "exit1", "exit2")
+    ]
+    graph = helper.make_graph(
+        nodes, "two_exits", values, outputs, [numpy_helper.from_array(a, n) for n, a in constants.items()]
+    )
     path = Path(str(tmp_path)) / "net.onnx"
     path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]).SerializeToString())
     passed = run_passes(import_onnx(path), PASSES)
     inputs = {"x": rng.normal(size=(40, 1, 2, 12, 12)).astype(np.float32)}
     precision = Precision(widths={"exit1": "int16", "exit2": "int16"})
-    qgraph = quantize(passed, observe(passed, inputs), precision=precision, method="minmax", groups=fusion_groups(passed))
+    qgraph = quantize(
+        passed, observe(passed, inputs), precision=precision, method="minmax", groups=fusion_groups(passed)
+    )
     return qgraph, quantize_input(inputs["x"], qgraph.types["x"])
 
 

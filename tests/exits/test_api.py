@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from exiting import answering, exits_of_net, middle, net, policy
-from ops.compiled import Workshop
 
 from freeml.codegen.emit import emit
 from freeml.ir.exits import Exits, Policy
@@ -18,6 +17,7 @@ from freeml.ir.graph import execute
 from freeml.ir.types import Array
 from freeml.ops.answer import decide
 from freeml.pipeline import lower_graph
+from ops.compiled import Workshop
 
 CONFIDENCE, PATIENCE = 1, 3
 END, RULE, ENERGY = 0, 1, 2
@@ -71,7 +71,7 @@ class Model:
 def found(tmp_path_factory: pytest.TempPathFactory) -> tuple[Model, Exits, Array, list[Array], Array]:
     """The model, its exits, inputs, and the reference's scores at the exits and at the end."""
     graph, inputs = net(tmp_path_factory.mktemp("api"))
-    planned, _, program = lower_graph(answering(graph, policy("none")))
+    _, _, program = lower_graph(answering(graph, policy("none")))
     workshop = Workshop(folder=tmp_path_factory.mktemp("api-c"))
     program = replace(program, region_nj=(PRICE,) * len(program.layers))
     model = Model(workshop.library(emit(program, stamp="test", vectors=[])))
@@ -97,7 +97,7 @@ def test_a_rule_set_at_run_time(found: tuple[Model, Exits, Array, list[Array], A
 
 
 def test_step_by_step_the_best_answer_so_far(found: tuple[Model, Exits, Array, list[Array], Array]) -> None:
-    model, exits, inputs, scores, final = found
+    model, _, inputs, scores, final = found
     tops = [values.argmax(axis=1) for values in scores]
     for index, sample in enumerate(inputs[:8]):
         model.start(sample)

@@ -7,16 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from nets import CLASSES, dataset, heads_net, net, samples
 
 from freeml.exits.asked import ExitsError, asked_exits
 from freeml.exits.attach import Attached, attach, constant_bytes
+from freeml.exits.branch import Terms, make_branch
+from freeml.exits.features import pooled, slices_of
 from freeml.exits.looking import integers
 from freeml.exits.maps import maps_of
+from freeml.exits.points import Point
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.qdq import to_qdq
-from freeml.ir.graph import verify
-from freeml.ir.types import Array
+from freeml.ir.graph import execute, verify
+from freeml.ir.types import Array, QType
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.passes.standard import PASSES
@@ -54,6 +58,27 @@ def test_the_maps_are_those_of_the_reference(name):
     chunks = list(maps_of(qgraph, x, wanted))
     for value in wanted:
         assert np.array_equal(np.concatenate([chunk[value].numpy() for chunk in chunks]), expected[value]), value
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 7, 5), (1, 3, 10), (1, 6, 2, 1), (1, 16)])
+def test_the_branch_computes_what_was_trained(shape):
+    """Each slice of a map as nodes and as features: the same scores, which run on from exit to exit."""
+    rng = np.random.default_rng(1)
+    type_ = QType(shape=shape, dtype="int8", scale=0.25, zero_point=-7)
+    integers_ = rng.integers(-128, 128, (5, *shape))
+    point = Point(value="map", node="maker", source="maker", index=0, share=0.5)
+    terms = tuple(
+        Terms(point=point, slice=s, weights=rng.normal(size=(s.words, 3)), bias=rng.normal(size=3))
+        for s in slices_of(shape)
+    )
+    branch = make_branch(terms, {"map": type_}, {"exit1", "map"}, running=True)
+    found = execute(branch.graph, {"map": (integers_ + 7) * 0.25})
+    total = np.zeros((5, 3))
+    for term, value in zip(terms, branch.scores, strict=True):
+        words = [pooled(torch.from_numpy(integers_).float(), type_, part) for part in term.slice.parts]
+        total = total + np.concatenate(words, axis=1) @ term.weights + term.bias
+        np.testing.assert_allclose(found[value][:, 0], total, atol=1e-4)
+    assert len(terms) > 2
 
 
 def test_the_backbone_stays_as_it_is():

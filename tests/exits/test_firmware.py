@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from exiting import answering, middle, net, policy
-from ops.compiled import Workshop
 from power.products import write_folder
 
 from freeml.artifact import load
@@ -22,6 +21,7 @@ from freeml.sim.host import run_host
 from freeml.sim.trace import compare, run_reference
 from freeml.targets import BOARDS
 from freeml.toolchains import build, find
+from ops.compiled import Workshop
 
 Net = tuple[QGraph, Array]
 
@@ -48,7 +48,9 @@ def test_host_equals_reference(plain: Net, workshop: Workshop, kind: PolicyKind)
     samples = {"x": inputs}
     expected = run_reference(planned, samples)
     assert not compare(expected, run_host(library, planned, samples))
-    assert not compare(run_reference(planned, samples, every_value=True), run_host(library, planned, samples, every_value=True))
+    assert not compare(
+        run_reference(planned, samples, every_value=True), run_host(library, planned, samples, every_value=True)
+    )
     taken = set(expected.values["answer"][:, 1].tolist())
     assert taken == {"none": {2}, "patience": {1, 2}}.get(kind, {0, 1, 2})
     early = expected.values["answer"][:, 1] < 2
