@@ -28,6 +28,9 @@ COLDEST, HOTTEST = 2.0**-12, 2.0**12
 TELLS = 3.0
 """Standard deviations by which an entropy must separate answers that stay from answers that change."""
 
+FEW = 10
+"""Answers that change: from fewer no rank sum tells much."""
+
 
 def reliability(scores: IntArray, labels: IntArray) -> Reliability:
     """How often answers are right, by margin, from samples that neither net nor branch was trained on.
@@ -111,14 +114,15 @@ def telling_range(exits: Exits, scores: Sequence[IntArray], final: IntArray) -> 
 
     It tells something when answers that agree with the end's have lower entropies than those that do not: the rank-sum
     statistic (H. B. Mann and D. R. Whitney, 1947; ties by halves) is `TELLS` standard deviations above chance. Where an
-    exit never disagrees there is nothing to tell, and ending there is right. Exits between the two are in the range
+    exit disagrees `FEW` times at most, and in one sample of ten at most, there is nothing to tell by and little to lose. Exits between the two are in the range
     too. (1, 0), an empty range, where no exit's entropy tells anything.
     """
     end = final.argmax(axis=1)
     telling = []
     for index, (exit_, values) in enumerate(zip(exits.exits, scores, strict=True)):
         agrees = values.argmax(axis=1) == end
-        if agrees.all() or _separates(entropies(values, exit_.steps), agrees):
+        seldom = (~agrees).sum() <= FEW and agrees.mean() >= 0.9
+        if seldom or _separates(entropies(values, exit_.steps), agrees):
             telling.append(index)
     return (telling[0], telling[-1]) if telling else (1, 0)
 

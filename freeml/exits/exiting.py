@@ -20,7 +20,7 @@ from freeml.exits.ladders import words
 from freeml.exits.maps import maps_of
 from freeml.exits.risk import paired
 from freeml.exits.rule import AskedRule
-from freeml.exits.thresholds import Chosen, choose
+from freeml.exits.thresholds import Chosen, Samples, choose
 from freeml.ir.exits import Exit, Exits, Policy
 from freeml.ir.graph import QGraph
 from freeml.ir.types import IntArray
@@ -35,6 +35,9 @@ from freeml.targets import Board
 from freeml.work import layer_costs, work_by_value
 
 Show = Callable[[str, float], None]
+
+LEARNING = 4_000
+"""Training inputs that the label-free rule learns its range of exits from, at most."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +110,7 @@ def _exiting(
     qgraph = attached.choice.qgraph
     scores, final = scores_on(qgraph, dataset.val, attached)
     labels = dataset.val.y
-    order = np.random.default_rng(seed).permutation(len(labels))
+    order = order_of(len(labels), seed)
     learn = certify = np.arange(len(labels))
     if rule.kind == "reliability":
         learn, certify = np.sort(order[: len(order) // 2]), np.sort(order[len(order) // 2 :])
@@ -129,9 +132,16 @@ def _exiting(
     cycles = _cycles(program, prices, attached.choice)
     chosen = None
     if rule.kind != "none":
+        learning = None
+        if rule.kind == "label-free":  # which exits' entropy tells something: from many inputs, without their labels
+            rows = np.sort(order_of(len(dataset.train), seed)[:LEARNING])
+            taught = Part(x=dataset.train.x[rows], y=dataset.train.y[rows], labels={})
+            seen, end = scores_on(qgraph, taught, attached)
+            learning = Samples(scores=tuple(seen), final=end, labels=taught.y)
         chosen = choose(
             draft, [values[certify] for values in scores], final[certify], labels[certify], rule.kind, cycles,
             max_drop_points=rule.max_drop_points, confidence=rule.confidence, seed=seed, walks=walks,
+            picking=learning,
         )  # fmt: skip
         draft = replace(draft, policy=replace(chosen.policy, energy=rule.energy))
     return Exiting(
@@ -139,6 +149,11 @@ def _exiting(
         backbone_cycles=round(sum(costs.values())), chosen=chosen, asked=rule,
         backbone=frozenset(node.name for node in choice.qgraph.nodes),
     )  # fmt: skip
+
+
+def order_of(count: int, seed: int) -> IntArray:
+    """Samples in an order by chance."""
+    return np.random.default_rng(seed).permutation(count)
 
 
 def _program(qgraph: QGraph, board: Board) -> CProgram:

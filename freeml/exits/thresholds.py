@@ -150,7 +150,7 @@ def choose(
     if kind == "label-free":
         return label_free(
             exits, val_scores, val_final, cycles_per_exit,
-            max_drop_points=max_drop_points, confidence=confidence, seed=seed,
+            max_drop_points=max_drop_points, confidence=confidence, seed=seed, learning=picking,
         )  # fmt: skip
     drop = max_drop_points / 100
     samples = Samples(scores=tuple(val_scores), final=val_final, labels=val_labels)
@@ -201,11 +201,12 @@ def label_free(
     max_drop_points: float = 1.0,
     confidence: float = 0.95,
     seed: int = 0,
+    learning: Samples | None = None,
 ) -> Chosen:
     """One entropy threshold over a range of exits, both learned from samples without labels (after T.-Q. Lin, H. Lee
     and H. Tang, DAISY, 2024).
 
-    A quarter of the samples says which exits' entropy tells something (`telling_range`). On the others the threshold is
+    `learning` samples, or a quarter of those given, say which exits' entropy tells something (`telling_range`). On the others the threshold is
     the largest whose answers are certified to differ from the end's in at most `max_drop_points` of 100. An answer that
     does not differ loses nothing, so the drop is promised as well, for inputs like these; inputs that are harder run
     further, but nothing is promised of them. Raises FreemlError.
@@ -214,9 +215,12 @@ def label_free(
     drop = max_drop_points / 100
     order = np.random.default_rng(seed).permutation(len(final))
     # With one sample or none to certify, the walk certifies nothing; no special case is needed.
-    learn, rest = np.sort(order[: len(final) // 4]), np.sort(order[len(final) // 4 :])
+    apart = 0 if learning is not None else len(final) // 4
+    learn, rest = np.sort(order[:apart]), np.sort(order[apart:])
     first, last = (1, 0)
-    if len(learn):
+    if learning is not None:
+        first, last = telling_range(exits, learning.scores, learning.final)
+    elif len(learn):
         first, last = telling_range(exits, [values[learn] for values in scores], final[learn])
     rules = ladder(exits, "label-free", final.shape[1], first=first, last=last)
     kept = [values[rest] for values in scores]
