@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -282,6 +282,8 @@ def make(
     """
     board, budget = get_board(options.target), options.budget
     prices = load_cost_model(board.name, find(board, options.toolchain).kind)
+    if options.exits.kind != "none" and options.exits.training == "joint":
+        graph = with_exits_in_mind(graph, dataset, options, say)
     say("quantize")
     choice, precision = quantize_graph(graph, calibration, dataset, options)
     found = None if options.exits.kind == "none" else with_exits(choice, dataset, options, board, prices, say)
@@ -306,12 +308,30 @@ def with_exits(
     choice: Choice, dataset: Dataset | None, options: Options, board: Board, prices: CostModel | None, say: Progress
 ) -> Exiting:
     """The net with its exits. The other place of a compile that needs torch."""
+    with _trained_exits(options, dataset) as data:
+        from freeml.exits.exiting import exiting
+    return exiting(
+        choice, data, board=board, prices=prices, asked=options.exits, rule=options.rule, seed=options.seed,
+        show=lambda text, _: say(text),
+    )  # fmt: skip
+
+
+def with_exits_in_mind(graph: Graph, dataset: Dataset | None, options: Options, say: Progress) -> Graph:
+    """The float graph trained together with exits."""
+    with _trained_exits(options, dataset) as data:
+        from freeml.exits.joint import retrain_jointly
+    return retrain_jointly(graph, data, options.exits, seed=options.seed, show=lambda text, _: say(text))
+
+
+@contextmanager
+def _trained_exits(options: Options, dataset: Dataset | None) -> Iterator[Dataset]:
+    """The data, which exits need, around the import of what needs torch."""
     if dataset is None:
         raise FreemlError(
             f"--exits {options.exits.kind}: expected labelled data to train the exits with, found none; give --data"
         )
     try:
-        from freeml.exits.exiting import exiting
+        yield dataset
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -319,10 +339,6 @@ def with_exits(
             f"--exits {options.exits.kind}: exits are trained, and for that freeml needs torch, which is not "
             "installed; run pip install 'freeml[train]', or leave the exits out"
         ) from error
-    return exiting(
-        choice, dataset, board=board, prices=prices, asked=options.exits, rule=options.rule, seed=options.seed,
-        show=lambda text, _: say(text),
-    )  # fmt: skip
 
 
 def _build(

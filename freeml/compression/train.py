@@ -176,7 +176,7 @@ def retrain(
     twin, parts = Twin(graph, rounding), PARTS if sum(macs_by_value(graph).values()) >= MACS_TO_SPLIT else 1
     if rounding == NO_ROUNDING:
         twin.normalise({graph.inputs[0]: lesson.x[:CHUNK]}, parts)
-    sizes = _sizes(twin, lesson.x[:CHUNK])
+    sizes = sizes_of(twin, lesson.x[:CHUNK])
     first = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     second = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     best, least = graph, _validation_loss(twin, head, validation)
@@ -187,7 +187,7 @@ def retrain(
                 step = largest_step * pace(done / (epochs * pages.batches))
                 done += 1
                 slopes = _slopes(twin, head, lesson, batch, parts, pool)
-                _descend(twin, slopes, sizes, first, second, step, done)
+                descend(twin, slopes, sizes, first, second, step, done)
                 _threshold(twin, masks or {})
             found = twin.to_graph()
             loss = _validation_loss(Twin(found, rounding), head, validation)
@@ -220,7 +220,7 @@ def pace(share: float) -> float:
     return LEAST_PACE + (1 - LEAST_PACE) * 0.5 * (1 - cos(pi * along)) if rising else 0.5 * (1 + cos(pi * along))
 
 
-def _sizes(twin: Twin, x: Tensor) -> dict[str, Tensor]:
+def sizes_of(twin: Twin, x: Tensor) -> dict[str, Tensor]:
     """What a step of each parameter is measured in: weights by the output channel they belong to, biases by the
     layer's output; each at least a tenth of the layer's."""
     with torch.no_grad():
@@ -250,7 +250,7 @@ def _sizes(twin: Twin, x: Tensor) -> dict[str, Tensor]:
     return sizes
 
 
-def _descend(
+def descend(
     twin: Twin,
     slopes: Mapping[str, Tensor],
     sizes: Mapping[str, Tensor],

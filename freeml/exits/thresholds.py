@@ -206,7 +206,8 @@ def label_free(
     """One entropy threshold over a range of exits, both learned from samples without labels (after T.-Q. Lin, H. Lee
     and H. Tang, DAISY, 2024).
 
-    `learning` samples, or a quarter of those given, say which exits' entropy tells something (`telling_range`). On the others the threshold is
+    `learning` samples, or a quarter of those given, say which exits' entropy tells something (`telling_range`).
+    On the others the threshold is
     the largest whose answers are certified to differ from the end's in at most `max_drop_points` of 100. An answer that
     does not differ loses nothing, so the drop is promised as well, for inputs like these; inputs that are harder run
     further, but nothing is promised of them. Raises FreemlError.

@@ -201,9 +201,9 @@ const fm_layer fm_layers[FM_LAYER_COUNT] = {
 };
 
 const fm_span fm_inputs[FM_INPUT_COUNT] = {
-    {.at = 0U, .size = 128U, .result = 0U},
+    {.at = 0U, .size = 128U, .result = 0U, .layer = 0U},
 };
 
 const fm_span fm_outputs[FM_OUTPUT_COUNT] = {
-    {.at = 48U, .size = 4U, .result = 0U},
+    {.at = 48U, .size = 4U, .result = 0U, .layer = 4U},
 };
