@@ -5,9 +5,11 @@ The nets are compiled once for all of it. Exit points and rules are what the com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -27,10 +29,11 @@ from freeml.ir.types import Array, IntArray
 from freeml.ops.answer import QAnswer, decide
 from freeml.pipeline import Options, compile_model, lower_planned
 from freeml.plan.exits import exits_of
+from freeml.power.board import run_board_cuts
 from freeml.quant.quantize import quantize_input
 from freeml.sim.board import BoardRunner, run_board
 from freeml.sim.host import run_host
-from freeml.sim.trace import compare, run_reference
+from freeml.sim.trace import compare, run_reference, without_rule
 from freeml.targets import BOARDS
 from freeml.toolchains import build, find
 from ops.compiled import Workshop
@@ -168,8 +171,6 @@ def test_every_sample_on_the_board(nets: Callable[[str], Net], tmp_path: Path, k
     folder = net.folder.with_name(f"rule-{kind}")
     board = BOARDS["msp430"]
     files = emit(lower_planned(graph, board)[1], stamp="test", vectors=[])
-    from shutil import copytree
-
     copytree(net.folder, folder)
     for name, text in files.items():
         (folder / name).write_text(text)
@@ -225,3 +226,26 @@ def test_noise_makes_inferences_longer(nets: Callable[[str], Net], name: str) ->
         answers = run_reference(graph, net.integers(noisy.astype(np.float32))).values[graph.outputs[-1]]
         depths.append(float(np.array(net.cycles)[answers[:, 1]].mean()))
     assert depths[1:] == sorted(depths[1:]) and depths[1] < depths[-1]
+
+
+@pytest.mark.parametrize("limit", [300, pytest.param(None, marks=pytest.mark.nightly)])
+def test_power_failures_where_an_inference_ends_early(nets: Callable[[str], Net], limit: int | None) -> None:
+    """The image that is flashed, cut at its instructions: the test vector ends at the exit, whatever happens."""
+    net = nets("har")
+    (values,) = re.findall(r"fm_vector_output_1.*?\{\n +\{\n(.*?)\n", (net.folder / "vectors.c").read_text(), re.DOTALL)
+    assert int(values.split(",")[1]) < len(net.scores)
+    found = run_board_cuts(net.folder, "exhaustive", limit=limit)
+    assert found.failures == 0, found.reason
+
+
+def test_the_net_is_what_it_was(nets: Callable[[str], Net], tmp_path: Path) -> None:
+    """With no exit taken, the outputs of the net are those without exits, byte for byte."""
+    net = nets("lenet5")
+    plain = compile_model(MODELS / "lenet5.onnx", options=Options(), data=DATA / f"{MODEL_DATA['lenet5']}.npz")
+    inputs = net.integers(net.data.test.x[:300])
+    name = plain.graph.outputs[0]
+    expected = run_reference(plain.graph, inputs).values[name]
+    assert (run_reference(without_rule(net.artifact.graph), inputs).values[name] == expected).all()
+    host = run_host(net.artifact.build_host(tmp_path), net.artifact.graph, inputs)
+    ended = host.values[net.artifact.graph.outputs[-1]][:, 1] == len(net.scores)
+    assert ended.any() and (host.values[name][ended] == expected[ended]).all()
