@@ -9,14 +9,6 @@
 
 uint16_t fm_progress_now;
 
-/* Where the cursor stands: a layer, and its first unit that is still to do. A function of the cursor alone, kept to
- * save the counting. */
-static struct {
-    unsigned cursor;
-    unsigned layer;
-    unsigned first;
-} standing;
-
 /* Nothing that the layers stored may be moved behind the commit by a compiler. */
 #define BARRIER() __asm__ volatile("" : : : "memory")
 
@@ -98,7 +90,6 @@ void fm_boot(void)
 {
     /* The arena's address is part of the identity: a build that places it elsewhere is another owner. */
     fm_progress_now = fm_progress_load(FM_IDENTITY ^ (uint32_t)(uintptr_t)&fm_arena);
-    standing.cursor = 0U;
 #if FM_EXIT_COUNT > 0U
     fm_policy_reset();
 #endif
@@ -135,8 +126,8 @@ void fm_start(void)
     commit(result_bits() | 1U);
 }
 
-/* Count to where the cursor stands. */
-static void find_place(void)
+/* The layer that the cursor stands at, as many as there are behind the last one, and how many of its regions are done. */
+static unsigned standing(unsigned *regions)
 {
     unsigned done = cursor() - 1U;
     unsigned layer = 0;
@@ -144,18 +135,17 @@ static void find_place(void)
         done -= fm_layers[layer].regions;
         layer++;
     }
-    standing.cursor = cursor();
-    standing.layer = layer;
-    standing.first = layer < FM_LAYER_COUNT ? done * fm_layers[layer].per_region : 0U;
+    *regions = done;
+    return layer;
 }
 
 #if FM_EXIT_COUNT > 0U
 
-/* Exits whose scores are complete. */
-static unsigned passed(void)
+/* How many exits have their scores complete when a layer is next. */
+static unsigned passed(unsigned layer)
 {
     unsigned count = 0;
-    while (count < FM_EXIT_COUNT && standing.layer > fm_exits[count].layer) {
+    while (count < FM_EXIT_COUNT && layer > fm_exits[count].layer) {
         count++;
     }
     return count;
@@ -163,16 +153,16 @@ static unsigned passed(void)
 
 /* Why the inference ends here, at the last exit passed; FM_REASON_END where it does not. What the rule says depends on
  * the cursor and on committed scores alone, so it says the same after a power failure. */
-static unsigned reason_to_end(void)
+static unsigned reason_to_end(unsigned layer, unsigned done)
 {
-    const unsigned exits = passed();
-    if (exits == 0U || standing.layer == FM_LAYER_COUNT) {
+    const unsigned exits = passed(layer);
+    if (exits == 0U || layer == FM_LAYER_COUNT) {
         return FM_REASON_END;
     }
-    if (standing.first == 0U && standing.layer == fm_exits[exits - 1U].layer + 1U && fm_exit_stops(exits - 1U)) {
+    if (done == 0U && layer == fm_exits[exits - 1U].layer + 1U && fm_exit_stops(exits - 1U)) {
         return FM_REASON_RULE;
     }
-    if (fm_policy_kept()->energy != 0U && fm_energy_left != NULL && fm_energy_left() < fm_region_nj[standing.layer]) {
+    if (fm_policy_kept()->energy != 0U && fm_energy_left != NULL && fm_energy_left() < fm_region_nj[layer]) {
         return FM_REASON_ENERGY;
     }
     return FM_REASON_END;
@@ -180,14 +170,12 @@ static unsigned reason_to_end(void)
 
 int fm_best(fm_answer *answer)
 {
-    if (!fm_pending()) {
+    unsigned done;
+    const unsigned exits = fm_pending() ? passed(standing(&done)) : 0U;
+    if (exits == 0U) {
         return 0;
     }
-    find_place();
-    if (passed() == 0U) {
-        return 0;
-    }
-    fm_exit_answer(passed() - 1U, FM_REASON_END, answer);
+    fm_exit_answer(exits - 1U, FM_REASON_END, answer);
     return 1;
 }
 
@@ -196,16 +184,16 @@ const fm_answer *fm_answered(void)
     return fm_output(FM_OUTPUT_COUNT - 1U);
 }
 
-/* What is published of output `index` by an inference that ends before its last layer: the answer, outputs that are
+/* What is published of output `index` by an inference that ends before layer `layer`: the answer, outputs that are
  * complete, zeros for others. */
-static void publish_early(unsigned char *to, unsigned index, const fm_answer *answer)
+static void publish_early(unsigned char *to, unsigned index, const fm_answer *answer, unsigned layer)
 {
     static unsigned char granule[FM_NV_GRANULE > sizeof(fm_answer) ? FM_NV_GRANULE : sizeof(fm_answer)];
     const fm_span *const output = &fm_outputs[index];
     const unsigned char *const words = (const unsigned char *)answer;
     const int is_answer = index == FM_OUTPUT_COUNT - 1U;
 
-    if (!is_answer && output->layer < standing.layer) {
+    if (!is_answer && output->layer < layer) {
         fm_nv_write(to, arena(output->at), output->size);
         return;
     }
@@ -227,55 +215,53 @@ static void publish_early(unsigned char *to, unsigned index, const fm_answer *an
 #endif
 
 /* Put the outputs where the last result is not, then make that the newest. */
-static void publish(unsigned reason)
+static void publish(unsigned reason, unsigned layer)
 {
     const unsigned next = result_bits() ^ FM_PROGRESS_RESULT;
     unsigned char *to = fm_results[(next & FM_PROGRESS_RESULT) != 0U ? 1 : 0];
 #if FM_EXIT_COUNT > 0U
     fm_answer answer;
     if (reason != FM_REASON_END) {
-        fm_exit_answer(passed() - 1U, reason, &answer);
+        fm_exit_answer(passed(layer) - 1U, reason, &answer);
     }
 #endif
 
     for (unsigned i = 0; i < FM_OUTPUT_COUNT; ++i) {
 #if FM_EXIT_COUNT > 0U
         if (reason != FM_REASON_END) {
-            publish_early(to + fm_outputs[i].result, i, &answer);
+            publish_early(to + fm_outputs[i].result, i, &answer, layer);
             continue;
         }
 #endif
         fm_nv_write(to + fm_outputs[i].result, arena(fm_outputs[i].at), fm_outputs[i].size);
     }
     (void)reason;
+    (void)layer;
     commit(next | FM_PROGRESS_VALID);
 }
 
 int fm_advance(void)
 {
     unsigned reason = FM_REASON_END;
+    unsigned done;
     if (!fm_pending()) {
         return 0;
     }
-    if (standing.cursor != cursor()) {
-        find_place();
-    }
+    const unsigned number = standing(&done);
 #if FM_EXIT_COUNT > 0U
-    reason = reason_to_end();
+    reason = reason_to_end(number, done);
 #endif
-    if (standing.layer == FM_LAYER_COUNT || reason != FM_REASON_END) {
-        publish(reason);
+    if (number == FM_LAYER_COUNT || reason != FM_REASON_END) {
+        publish(reason, number);
         return 0;
     }
-    const fm_layer *const layer = &fm_layers[standing.layer];
-    const unsigned left = layer->units - standing.first;
-    const unsigned end = standing.first + (left < layer->per_region ? left : layer->per_region);
-    layer->run(standing.first, end);
-    keep_units(layer, standing.first, end);
+    const fm_layer *const layer = &fm_layers[number];
+    const unsigned first = done * layer->per_region;
+    const unsigned left = layer->units - first;
+    const unsigned end = first + (left < layer->per_region ? left : layer->per_region);
+    layer->run(first, end);
+    keep_units(layer, first, end);
     commit(result_bits() | (cursor() + 1U));
-    standing.cursor = cursor();
-    standing.first = end != layer->units ? end : 0U;
-    standing.layer += end != layer->units ? 0U : 1U;
     return 1;
 }
 

@@ -168,8 +168,8 @@ def test_a_runtime_that_does_not_survive(compiled: Compiled, on: str) -> None:
     """Commit before the work is kept: found, told with a string that finds it again, exit status 1."""
     path = compiled.folder / "runtime" / "fm_run.c"
     text = path.read_text()
-    work = "        layer->run(first, end);\n        keep_units(layer, first, end);\n"
-    store = "        commit(result_bits() | (cursor() + 1U));\n"
+    work = "    layer->run(first, end);\n    keep_units(layer, first, end);\n"
+    store = "    commit(result_bits() | (cursor() + 1U));\n"
     assert work + store in text
     path.write_text(text.replace(work + store, store + work))
     assert run("build", compiled.folder).exit_code == 0

@@ -123,15 +123,15 @@ def test_replay_of_no_cut_at_all(compiled):
 MUTANTS = {
     "commit before the region ran": (
         "runtime/fm_run.c",
-        "    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    commit(",
+        "    layer->run(first, end);\n    keep_units(layer, first, end);\n    commit(",
         "    commit(",
-        "    standing.cursor = cursor();\n    standing.first = end",
-        "    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    standing.cursor = cursor();\n    standing.first = end",
+        "(cursor() + 1U));\n    return 1;",
+        "(cursor() + 1U));\n    layer->run(first, end);\n    keep_units(layer, first, end);\n    return 1;",
     ),
     "cursor one too far after a boot": (
         "runtime/fm_run.c",
-        "? done * fm_layers[layer].per_region",
-        "? (done + (done != 0U)) * fm_layers[layer].per_region",
+        "    *regions = done;",
+        "    *regions = done + (done != 0U);",
     ),
     "progress in two stores": (
         "runtime/fm_progress.c",
@@ -153,7 +153,7 @@ MUTANTS_OF_MRAM = {
     "arena not restored": ("runtime/fm_run.c", "        restore();\n", "        (void)restore;\n"),
     "regions not kept": (
         "runtime/fm_run.c",
-        "    keep_units(layer, standing.first, end);\n",
+        "    keep_units(layer, first, end);\n",
         "    (void)keep_units;\n",
     ),
 }
@@ -207,7 +207,7 @@ def test_a_write_after_read_that_no_cut_shows(compiled, tmp_path):
     )
     report = run_board_cuts(folder, "exhaustive", limit=FEW)
     assert (report.failures, report.replay) == (1, None)
-    assert "which was read since the last commit" in report.reason and "fm_run" in report.reason
+    assert "which was read since the last commit" in report.reason and "fm_advance" in report.reason
 
 
 def test_a_boot_that_hangs_is_a_failure_with_a_place(prover):

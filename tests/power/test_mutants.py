@@ -32,13 +32,13 @@ def _of(path, old, new, **rest):
 MUTANTS = {
     "commits before the region runs": _of(
         RUN,
-        "layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);\n    commit(result_bits() | (cursor() + 1U));",
-        "commit(result_bits() | (cursor() + 1U));\n    layer->run(standing.first, end);\n    keep_units(layer, standing.first, end);",
+        "layer->run(first, end);\n    keep_units(layer, first, end);\n    commit(result_bits() | (cursor() + 1U));",
+        "commit(result_bits() | (cursor() + 1U));\n    layer->run(first, end);\n    keep_units(layer, first, end);",
     ),
     "commits before the region is kept": _of(
         RUN,
-        "keep_units(layer, standing.first, end);\n    commit(result_bits() | (cursor() + 1U));",
-        "commit(result_bits() | (cursor() + 1U));\n    keep_units(layer, standing.first, end);",
+        "keep_units(layer, first, end);\n    commit(result_bits() | (cursor() + 1U));",
+        "commit(result_bits() | (cursor() + 1U));\n    keep_units(layer, first, end);",
         boards=(MIRRORED,),
     ),
     "keeps no regions": _of(
@@ -167,7 +167,7 @@ MUTANTS = {
         says="fm_output gives",
     ),
     "never comes to an end": _of(
-        RUN, "    standing.first = end != layer->units ? end : 0U;\n", "    return commit(1U), 1;\n", says="an end"
+        RUN, "    commit(result_bits() | (cursor() + 1U));\n    return 1;", "    commit(1U);\n    return 1;", says="an end"
     ),
 }
 CASES = [

@@ -15,6 +15,7 @@ ROUNDING = {"round", "rint", "around", "ceil", "floor", "trunc", "fix", "round_"
 
 PYTHON = {
     ("fixedpoint/rounding.py", "floor"): "the rule, and the exponent of a factor",
+    ("fixedpoint/confidence.py", "round"): "the tables of exponentials and logarithms",
     ("plan/others.py", "round"): "an expected number of events",
     ("regions/wear.py", "ceil"): "granules",
     ("sim/regions.py", "round"): "cycles, estimated from instructions",
@@ -59,6 +60,14 @@ SHIFTS = {
         "x ^= x >> 13;": "mixing",
         "return x ^ (x >> 16);": "mixing",
         "x ^= (x >> 13) ^ (x >> 26);": "mixing undone",
+    },
+    "fm_exits.c": {
+        "#define KEPT_BYTES ((sizeof(fm_policy) + FM_NV_GRANULE - 1U) / FM_NV_GRANULE * FM_NV_GRANULE)": "whole granules",
+        "const uint32_t index = (distance * exit->steps) >> 16;": "an index",
+        "leading >>= 1;": "the leading digits",
+        "const uint32_t whole = (uint32_t)doublings * LOG_2 + logarithms[(leading - 0x8000U) >> 9];": "an index",
+        "return (uint16_t)(whole + spread * UNITS_PER_STEP / total);": "a quotient, as the reference has it",
+        "const unsigned bin = margin(exit, top) >> exit->shift;": "an index",
     },
     "fm_run.c": {"for (unsigned i = 0; i < sizeof fm_arena / sizeof *fm_arena.s32; ++i) {": "a count"},
     "_units.j2": {"/ U": "a row of a map with many"},

@@ -8,6 +8,7 @@
 #define FM_LAYER_COUNT 1U
 #define FM_INPUT_COUNT 1U
 #define FM_OUTPUT_COUNT 1U
+#define FM_EXIT_COUNT 0U
 
 typedef int8_t fm_input_0_t;
 #define FM_INPUT_0_LENGTH 8U
