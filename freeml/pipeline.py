@@ -68,6 +68,8 @@ if TYPE_CHECKING:
 CALIBRATION_SAMPLES = 256
 VECTORS = 1
 
+JOINT = "net and exits were trained together: the float accuracy is that of the net before, the integer one that after"
+
 Progress = Callable[[str], None]
 
 
@@ -92,6 +94,11 @@ class Options:
         """Raise FreemlError for a choice that is none: callers of the Python API are not all checked for types."""
         if not isinstance(self.seed, int) or self.seed < 0:
             raise FreemlError(f"seed: expected an integer of 0 or more, found {self.seed!r}")
+        if self.budget is not None and self.exits.kind != "none" and self.exits.training == "joint":
+            raise FreemlError(
+                "--exit-training joint: expected no budget beside it, for every net of a search would be trained anew; "
+                "take --exit-training two-stage, or compress first (freeml.compress gives an ONNX file)"
+            )
         choices: dict[str, tuple[str | None, ...]] = {"regions": GRANULARITIES}
         choices |= {"precision": ("int8", "int16", "auto"), "weights": ("int8", "int16"), "ranges": (None, *METHODS)}
         for name, allowed in choices.items():
@@ -260,6 +267,7 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
             *(found.notes if found is not None else ()),
             *twice_notes(firmware, layers),
             *([policy.note] if policy is not None and policy.note else ()),
+            *([JOINT] if policy is not None and options.exits.training == "joint" else ()),
         ),
     )
     extra = {"model.qdq.onnx": to_qdq(choice.qgraph), "firmware.elf": built.elf}

@@ -43,12 +43,12 @@ BUDGET_SHARE, LEAST_BUDGET_BYTES = 1 / 8, 512
 class AttachedExit:
     """One exit of a net.
 
-    `value` is the output of both graphs that holds its scores, which look at `slice` of the map at `point`, or (kind
-    "separate") of what its own layer makes of that. Its scores
-    divided by `temperature` are logits whose softmax is calibrated; `steps` is what `freeml.ir.exits.Exit` has.
-    `held_accuracy` is that of the float branch on training samples that were held back; `float_accuracy` and
-    `int_accuracy` are those of the final one on the samples of calibration. `params` are weights and biases, `bytes`
-    the constants of its integer nodes, `macs` an estimate of its whole work in multiply-accumulates.
+    `value` is the output of both graphs that holds its scores, which look at `slice` of the map at `point`, or of what
+    its own front makes of that. Its scores divided by `temperature` are logits whose softmax is calibrated; `steps` is
+    what `freeml.ir.exits.Exit` has. `held_accuracy` is that of the float branch on training samples held back;
+    `float_accuracy` and `int_accuracy` are those of the final one on the samples of calibration. `params` are weights
+    and biases, `bytes` the constants of its integer nodes, `macs` an estimate of its whole work in
+    multiply-accumulates; all three with the front's.
     """
 
     name: str
@@ -93,9 +93,11 @@ def attach(
     """The net with the exits that are asked for, and all that is learned on the way.
 
     `costs` has what each stored value of the integer graph costs to compute, in any unit; None or an empty one stands
-    for its multiply-accumulates and elements. Separate exits are the baseline that shared ones are compared with: they
-    are at the same points and look at the same grids, which budget and cost bound, but the layers that each has for
-    itself are bounded by neither (no net would keep to it). `show` is told what is under way and the share that is done. Raises
+    for its multiply-accumulates and elements. `show` is told what is under way and the share that is done.
+
+    Separate exits are the baseline that shared ones are compared with. They are at the same points and look at the same
+    grids, which budget and cost bound; the layers that each has for itself are bounded by neither, as they would be
+    refused. How the backbone was trained (`asked.training`) is no matter here: see `freeml/exits/joint.py`. Raises
     ExitsError where the net or the data allow no exits.
     """
     qgraph = choice.qgraph
@@ -151,19 +153,28 @@ def sights(
     macs = float(sum(macs_by_value(graph).values()))
     budget = asked.budget_bytes or max(LEAST_BUDGET_BYTES, round(BUDGET_SHARE * constant_bytes(qgraph)))
     show("look at every layer", 0.0)
-    points = (
-        named_points(graph, qgraph, places, asked.names)
-        if asked.names
-        else chosen_points(
-            qgraph, dataset.train.x, labels, places, asked.count, output=output, classes=classes,
-            budget_bytes=budget, seed=seed,
-        )
-    )  # fmt: skip
-    show("choose grids", 0.1)
-    slices = chosen_slices(
-        qgraph, dataset.train.x, labels, points, output=output, classes=classes, budget_bytes=budget, macs=macs,
-        seed=seed,
-    )  # fmt: skip
+    count = asked.count
+    while True:
+        points = (
+            named_points(graph, qgraph, places, asked.names)
+            if asked.names
+            else chosen_points(
+                qgraph, dataset.train.x, labels, places, count, output=output, classes=classes,
+                budget_bytes=budget, seed=seed,
+            )
+        )  # fmt: skip
+        show("choose grids", 0.1)
+        try:
+            slices = chosen_slices(
+                qgraph, dataset.train.x, labels, points, output=output, classes=classes, budget_bytes=budget,
+                macs=macs, seed=seed,
+            )  # fmt: skip
+        except ExitsError:
+            if asked.names or asked.count is not None or len(points) == 1:
+                raise
+            count = len(points) - 1  # nobody asked for so many
+            continue
+        break
     return Sights(points=points, slices=slices, output=output, classes=classes, labels=labels)
 
 

@@ -114,9 +114,8 @@ def telling_range(exits: Exits, scores: Sequence[IntArray], final: IntArray) -> 
 
     It tells something when answers that agree with the end's have lower entropies than those that do not: the rank-sum
     statistic (H. B. Mann and D. R. Whitney, 1947; ties by halves) is `TELLS` standard deviations above chance. Where an
-    exit disagrees `FEW` times at most, and in one sample of ten at most, there is nothing to tell by and little to lose.
-    Exits between the two are in the range
-    too. (1, 0), an empty range, where no exit's entropy tells anything.
+    exit disagrees `FEW` times at most, and in one sample of ten at most, there is nothing to tell by and little to
+    lose. Exits between the two are in the range too. (1, 0), an empty range, where no exit's entropy tells anything.
     """
     end = final.argmax(axis=1)
     telling = []

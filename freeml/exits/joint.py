@@ -114,8 +114,8 @@ def retrain_jointly(
         except UnsupportedModelError as error:
             names = "; ".join(problem.split(";")[0] for problem in error.problems)
             raise ExitsError(
-                f"--exit-training joint: expected layers that can be trained, found {names}; train the exits alone, with "
-                "--exit-training two-stage"
+                f"--exit-training joint: expected layers that can be trained, found {names}; train the exits "
+                "alone, with --exit-training two-stage"
             ) from error
         found = sights(graph, _integers(graph, dataset), dataset, asked, seed=seed)
         head = find_head(replace(graph, outputs=(found.output, *(o for o in graph.outputs if o != found.output))))
@@ -123,12 +123,12 @@ def retrain_jointly(
         most = int(max(LEAST_SAMPLES, min(SAMPLES, WORK / (9 * macs))))
         rows = np.random.default_rng(seed).permutation(len(found.labels))[:most]
         held, kept = np.sort(rows[: len(rows) // HELD]), np.sort(rows[len(rows) // HELD :])
-        lessons = [
+        lesson, judge = (
             _lesson(twin, head, dataset.train.x[part], found.labels[part], found.output) for part in (kept, held)
-        ]
+        )
         batches = max(1, len(kept) // BATCH)
         epochs = int(max(2, min(max(EPOCHS, STEPS / batches), WORK / (3 * macs * len(kept)))))
-        return _trained(twin, head, found, *lessons, asked.kind == "shared", epochs, seed, show)
+        return _trained(twin, head, found, lesson, judge, asked.kind == "shared", epochs, seed, show)
 
 
 def _integers(graph: Graph, dataset: Dataset) -> QGraph:
@@ -189,7 +189,8 @@ def _trained(
     with torch.no_grad():
         exits = _Exits(found, twin(first), running)
     sizes, names = sizes_of(twin, lesson.x[:CHUNK]), tuple(twin.parameters)
-    moments = [{name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()} for _ in range(2)]
+    moments = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
+    powers = {name: torch.zeros_like(tensor) for name, tensor in twin.parameters.items()}
     optimiser = torch.optim.Adam(exits.leaves)
     order, batches = np.random.default_rng(seed), max(1, len(lesson.x) // BATCH)
     best, least, done = twin.graph, float("inf"), 0
@@ -200,7 +201,7 @@ def _trained(
             loss = _loss(twin, head, exits, lesson, torch.from_numpy(batch))
             leaves: Sequence[Tensor] = [*(twin.parameters[name] for name in names), *exits.leaves]
             slopes = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
-            descend(twin, dict(zip(names, slopes, strict=False)), sizes, *moments, STEP * size, done)
+            descend(twin, dict(zip(names, slopes, strict=False)), sizes, moments, powers, STEP * size, done)
             optimiser.param_groups[0]["lr"] = HEAD_STEP * size
             for leaf, slope in zip(exits.leaves, slopes[len(names) :], strict=True):
                 leaf.grad = slope

@@ -64,7 +64,9 @@ def test_freeml_reads_every_operator_back(name: str, width: Width) -> None:
 
 
 def test_every_integer_operator_has_a_form() -> None:
-    operators = {kind for kind in INTEGER_CLASSES.values() if issubclass(kind, QOp)} - {QAnswer}  # added behind the file
+    operators = {kind for kind in INTEGER_CLASSES.values() if issubclass(kind, QOp)} - {
+        QAnswer
+    }  # added behind the file
     assert {kind.__name__ for kind in operators if float_form.dispatch(kind) is float_form.dispatch(QOp)} == set()
 
 

@@ -38,7 +38,16 @@ from freeml.toolchains import Toolchain, find_host
 Width = Literal["int8", "int16"]
 UNIT = "".join(
     f'#include "{name}"\n'
-    for name in ("weights.c", "model.c", "host/host_values.c", "batch.c", "fm_run.c", "fm_exits.c", "fm_progress.c", "nv.c")
+    for name in (
+        "weights.c",
+        "model.c",
+        "host/host_values.c",
+        "batch.c",
+        "fm_run.c",
+        "fm_exits.c",
+        "fm_progress.c",
+        "nv.c",
+    )
 )
 
 

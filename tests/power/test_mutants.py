@@ -167,7 +167,10 @@ MUTANTS = {
         says="fm_output gives",
     ),
     "never comes to an end": _of(
-        RUN, "    commit(result_bits() | (cursor() + 1U));\n    return 1;", "    commit(1U);\n    return 1;", says="an end"
+        RUN,
+        "    commit(result_bits() | (cursor() + 1U));\n    return 1;",
+        "    commit(1U);\n    return 1;",
+        says="an end",
     ),
 }
 CASES = [
