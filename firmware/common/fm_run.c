@@ -126,7 +126,7 @@ void fm_start(void)
     commit(result_bits() | 1U);
 }
 
-/* The layer that the cursor stands at, as many as there are behind the last one, and how many of its regions are done. */
+/* The layer that the cursor stands at, FM_LAYER_COUNT behind the last one, and how many of its regions are done. */
 static unsigned standing(unsigned *regions)
 {
     unsigned done = cursor() - 1U;

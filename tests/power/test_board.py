@@ -130,8 +130,8 @@ MUTANTS = {
     ),
     "cursor one too far after a boot": (
         "runtime/fm_run.c",
-        "    *regions = done;",
-        "    *regions = done + (done != 0U);",
+        "        restore();\n",
+        "        fm_progress_now = (uint16_t)(fm_progress_now + (cursor() > 1U));\n        restore();\n",
     ),
     "progress in two stores": (
         "runtime/fm_progress.c",

@@ -121,10 +121,11 @@ MUTANTS = {
         RUN, "    commit(next | FM_PROGRESS_VALID);", "    commit(next | FM_PROGRESS_VALID | cursor());"
     ),
     "skips a region when it resumes": _of(RUN, "unsigned done = cursor() - 1U;", "unsigned done = cursor();"),
-    "commits the old number": _of(
+    "commits the first number": _of(
         RUN,
         "    commit(result_bits() | (cursor() + 1U));",
-        "    commit(fm_progress_now);",
+        "    fm_progress_store((uint16_t)(result_bits() | 1U));\n"
+        "    fm_progress_now = (uint16_t)(fm_progress_now + 1U);",
         mode="linear",
         says="no progress",
     ),

@@ -64,6 +64,7 @@ SHIFTS = {
     "fm_exits.c": {
         "#define KEPT_BYTES ((sizeof(fm_policy) + FM_NV_GRANULE - 1U) / FM_NV_GRANULE * FM_NV_GRANULE)": "whole granules",
         "const uint32_t index = (distance * exit->steps) >> 16;": "an index",
+        "if (index < sizeof exponentials / sizeof *exponentials) {": "a count",
         "leading >>= 1;": "the leading digits",
         "const uint32_t whole = (uint32_t)doublings * LOG_2 + logarithms[(leading - 0x8000U) >> 9];": "an index",
         "return (uint16_t)(whole + spread * UNITS_PER_STEP / total);": "a quotient, as the reference has it",
