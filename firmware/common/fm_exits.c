@@ -124,7 +124,7 @@ static uint16_t entropy(const fm_exit *exit, unsigned top)
 
 static unsigned reliability(const fm_exit *exit, unsigned top)
 {
-    const unsigned bin = margin(exit, top) >> exit->shift;
+    const unsigned bin = (unsigned)margin(exit, top) >> exit->shift;
     return exit->right[bin < FM_EXIT_BINS ? bin : FM_EXIT_BINS - 1U];
 }
 

@@ -68,7 +68,7 @@ SHIFTS = {
         "leading >>= 1;": "the leading digits",
         "const uint32_t whole = (uint32_t)doublings * LOG_2 + logarithms[(leading - 0x8000U) >> 9];": "an index",
         "return (uint16_t)(whole + spread * UNITS_PER_STEP / total);": "a quotient, as the reference has it",
-        "const unsigned bin = margin(exit, top) >> exit->shift;": "an index",
+        "const unsigned bin = (unsigned)margin(exit, top) >> exit->shift;": "an index",
     },
     "fm_run.c": {"for (unsigned i = 0; i < sizeof fm_arena / sizeof *fm_arena.s32; ++i) {": "a count"},
     "_units.j2": {"/ U": "a row of a map with many"},
