@@ -13,12 +13,13 @@ from typing import Literal
 
 import numpy as np
 
+from freeml.compression.train import one_thread
 from freeml.data import Dataset, Part
 from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.branch import Learned, Terms, make_branch, merged, quantize_branch
 from freeml.exits.calibrate import steps, temperature
 from freeml.exits.features import Slice, is_vector
-from freeml.exits.looking import Looked, chosen_points, chosen_slices, integers, look, one_thread
+from freeml.exits.looking import Looked, chosen_points, chosen_slices, integers, look
 from freeml.exits.points import Point, candidates, check_places, classifier, named_points
 from freeml.ir.graph import Graph, QGraph, execute
 from freeml.ir.types import Array, FloatArray, IntArray, Shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
 
 import numpy as np
@@ -12,11 +13,11 @@ from freeml.arranging import arrange
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.data import Dataset, Part
-from freeml.evaluate import as_input
-from freeml.exits.asked import AskedExits
+from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.attach import Attached, attach
 from freeml.exits.calibrate import reliability
 from freeml.exits.ladders import words
+from freeml.exits.looking import integers
 from freeml.exits.maps import maps_of
 from freeml.exits.risk import paired
 from freeml.exits.rule import AskedRule
@@ -29,7 +30,6 @@ from freeml.plan.cost import CostModel
 from freeml.plan.exits import with_answer
 from freeml.plan.memory import is_view
 from freeml.quant.choose import Choice
-from freeml.quant.quantize import quantize_input
 from freeml.report.figures import BranchFigures, ExitFigures, PolicyFigures
 from freeml.targets import Board
 from freeml.work import layer_costs, work_by_value
@@ -78,7 +78,13 @@ def exiting(
     part; where the rule reads reliability tables, those are of one half of the validation part, and the other half
     certifies.
     """
-    found = _exiting(choice, dataset, board, prices, asked, rule, seed, show)
+    if asked.output not in (None, choice.qgraph.outputs[0]):
+        raise ExitsError(
+            f"exits: expected them for the first output, {choice.qgraph.outputs[0]}, found {asked.output}; rules are "
+            "set, and accuracy is counted, by the labels of the first: export the model with that one first"
+        )
+    attempt = partial(_exiting, choice, dataset, board=board, prices=prices, seed=seed, show=show)
+    found = attempt(asked=asked, rule=rule, walks=None)
     first = found.exits.policy.first
     if first == 0 or asked.names or asked.count is not None or found.chosen is None:
         return found
@@ -86,24 +92,23 @@ def exiting(
     # share of the error as that walk was, so that whichever is taken in the end keeps the promise.
     names = tuple(exit_.point.value for exit_ in found.attached.exits[first:])
     share = 1 - (1 - rule.confidence) / len(found.exits.exits)
-    fewer = _exiting(
-        choice, dataset, board, prices, replace(asked, names=names), replace(rule, confidence=share), seed, show,
-        walks=1,
-    )  # fmt: skip
+    fewer = attempt(asked=replace(asked, names=names), rule=replace(rule, confidence=share), walks=1)
     return replace(fewer, asked=rule)
 
 
 def _exiting(
     choice: Choice,
     dataset: Dataset,
+    *,
     board: Board,
     prices: CostModel | None,
     asked: AskedExits,
     rule: AskedRule,
+    walks: int | None,
     seed: int,
     show: Show,
-    walks: int | None = None,
 ) -> Exiting:
+    """See `exiting`, of which this is one attempt; `walks` is for `choose`."""
     plain = _program(choice.qgraph, board)
     costs = dict(zip((layer.value for layer in plain.layers), _costs(plain, prices, choice), strict=True))
     attached = attach(choice, dataset, asked, costs=costs, seed=seed, show=show)
@@ -180,11 +185,10 @@ def _cycles(program: CProgram, prices: CostModel | None, choice: Choice) -> tupl
 
 def scores_on(qgraph: QGraph, part: Part, attached: Attached) -> tuple[list[IntArray], IntArray]:
     """The integer scores of all exits and of the end, (samples, classes) each."""
-    inputs = quantize_input(as_input(qgraph, part.x), qgraph.types[qgraph.inputs[0]])
     wanted = (*(exit_.value for exit_ in attached.exits), attached.output)
     chunks = [
         [values[name].numpy().reshape(len(values[name]), -1).astype(np.int64) for name in wanted]
-        for values in maps_of(qgraph, inputs, wanted)
+        for values in maps_of(qgraph, integers(qgraph, part.x), wanted)
     ]
     *scores, final = (np.concatenate(parts) for parts in zip(*chunks, strict=True))
     return scores, final

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from freeml.compression.head import Head, find_head
-from freeml.compression.train import descend, pace, sizes_of
+from freeml.compression.train import descend, one_thread, pace, sizes_of
 from freeml.compression.twin import Twin
 from freeml.data import Dataset
 from freeml.errors import UnsupportedModelError
@@ -24,7 +24,6 @@ from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.attach import Sights, sights
 from freeml.exits.features import pool
 from freeml.exits.heads import DISTILLED
-from freeml.exits.looking import one_thread
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import Array
 from freeml.passes.fuse import fusion_groups

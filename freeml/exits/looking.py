@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,19 +41,6 @@ class Looked:
     def words(self, value: str, slice_: Slice) -> Array:
         """The features of a slice side by side, (samples, words)."""
         return np.concatenate([self.features[value, part] for part in slice_.parts], axis=1)
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Sums in one order, whatever the number of cores."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def integers(qgraph: QGraph, x: Array) -> IntArray:

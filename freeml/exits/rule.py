@@ -25,12 +25,15 @@ class AskedRule:
         """Raise FreemlError for what is no rule."""
         if self.kind not in KINDS:
             raise FreemlError(f"policy: expected one of {', '.join(KINDS)}, found {self.kind!r}")
-        if not (isfinite(self.max_drop_points) and 0 <= self.max_drop_points <= 100):
-            raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {self.max_drop_points:g}")
-        if not 0 < self.confidence < 1:
-            raise FreemlError(
-                f"--confidence: expected a probability between 0 and 1, as in 0.95, found {self.confidence:g}"
-            )
+        check_promise(self.max_drop_points, self.confidence)
+
+
+def check_promise(max_drop_points: float, confidence: float) -> None:
+    """Raise FreemlError for what cannot be promised."""
+    if not (isfinite(max_drop_points) and 0 <= max_drop_points <= 100):
+        raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {max_drop_points:g}")
+    if not 0 < confidence < 1:
+        raise FreemlError(f"--confidence: expected a probability between 0 and 1, as in 0.95, found {confidence:g}")
 
 
 def parse_rule(text: str | None, max_drop: float | None, confidence: float | None) -> AskedRule:

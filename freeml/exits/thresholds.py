@@ -18,14 +18,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 
 import numpy as np
 
-from freeml.errors import FreemlError
 from freeml.exits.calibrate import telling_range
 from freeml.exits.ladders import Ladder, ladder, levels, reached
 from freeml.exits.risk import certified, needed, upper
+from freeml.exits.rule import check_promise
 from freeml.ir.exits import Exits, Policy, PolicyKind
 from freeml.ir.types import FloatArray, IntArray
 
@@ -235,14 +234,6 @@ def label_free(
     if first > last:
         return replace(chosen, note=f"{TO_THE_END}: the entropy of no exit tells which answers would change")
     return chosen
-
-
-def check_promise(max_drop_points: float, confidence: float) -> None:
-    """Raise FreemlError for what cannot be promised."""
-    if not (isfinite(max_drop_points) and 0 <= max_drop_points <= 100):
-        raise FreemlError(f"--max-drop: expected 0 to 100 points of accuracy, found {max_drop_points:g}")
-    if not 0 < confidence < 1:
-        raise FreemlError(f"--confidence: expected a probability between 0 and 1, as in 0.95, found {confidence:g}")
 
 
 def _view(exits: Exits, samples: Samples, rules: Ladder, cycles_per_exit: Sequence[int]) -> _View:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -19,8 +18,6 @@ from freeml.ops.base import Kernel, LoweredOp, Lowering
 
 REASONS = ("end", "rule", "energy")
 """Why an inference ended: it ran to its end, the rule said so, or the energy did not last."""
-
-Reason = Literal["end", "rule", "energy"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,7 +67,11 @@ def _published(graph: QGraph, values: Mapping[str, Array]) -> dict[str, Array]:
     stage = graph.nodes[-1].stages[0] if graph.nodes else None
     if stage is None or not isinstance(stage.op, QAnswer):
         return found
-    made = {value: index for index, node in enumerate(graph.nodes) for value in node.outputs}
+    made: dict[str, int] = {}
+    for index, node in enumerate(graph.nodes):
+        viewed = is_view(node.op) and len(node.stages) == 1  # there as soon as what it views is
+        when = made.get(node.inputs[0], -1) if viewed else index
+        made.update(dict.fromkeys(node.outputs, when))
     ends = np.array([*(made[value] for value in stage.inputs[1:]), len(graph.nodes)])
     exits = values[stage.outputs[0]][:, 1]
     for name in found:

@@ -9,6 +9,9 @@ import numpy as np
 import pytest
 from command_line import Compiled, refusal, run
 
+from freeml.exits.asked import AskedExits, ExitsError
+from freeml.pipeline import Options, compile_model
+
 ROOT = Path(__file__).parents[2]
 MODEL, DATA = ROOT / "examples" / "models" / "har.onnx", ROOT / "examples" / ".data" / "har.npz"
 OPTIONS = ("--exits", "shared:/1/Conv,/5/Conv", "--policy", "entropy+energy", "--max-drop", 3)
@@ -65,6 +68,12 @@ def test_data_that_exits_need(tmp_path: Path) -> None:
     done = run("compile", MODEL, "--data", tmp_path / "d.npz", "--exits", "shared", "--out", tmp_path / "out")
     assert done.exit_code == 2 and "found none of class 3" in done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_exits_of_another_output() -> None:
+    asked = AskedExits(kind="shared", output="other")
+    with pytest.raises(ExitsError, match="expected them for the first output"):
+        compile_model(MODEL, options=Options(exits=asked), data=DATA)
 
 
 def test_a_folder_without_exits(compiled: Compiled) -> None:

@@ -3,6 +3,7 @@ reads them against one that is written sample by sample."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from math import exp, log, sqrt
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from freeml.fixedpoint.confidence import EXP_STEPS, EXP_TABLE, LOG_2, LOG_TABLE, NAT, entropies, margins
 from freeml.ir.exits import BINS, KINDS, MOST_CLASSES, NEVER, Exit, Exits, Policy, Reliability
 from freeml.ops.answer import confidence, decide, stops
+from freeml.resources import resource_dir
 
 LOW, HIGH = -32768, 32767
 LEFT_OUT = len(EXP_TABLE) / EXP_STEPS
@@ -221,3 +223,14 @@ def test_another_policy_and_never():
     both = np.stack([np.zeros(50, dtype=np.int64), -lengths], axis=1)
     expected = [exits.final.right[min(m >> exits.final.bin_shift, 15)] for m in lengths.tolist()]
     assert confidence(both, exits.final).tolist() == expected
+
+
+def test_the_tables_of_the_firmware_are_these() -> None:
+    """fm_exits.c holds them as numbers: each is compared, whichever a net happens to look up."""
+    text = (resource_dir("firmware") / "common" / "fm_exits.c").read_text()
+    for name, table in (("exponentials", EXP_TABLE), ("logarithms", LOG_TABLE)):
+        (size, numbers) = re.findall(rf"{name}\[(\d+)\] = {{(.*?)}};", text, re.DOTALL)[0]
+        assert int(size) == len(table)
+        assert tuple(map(int, re.findall(r"\d+", numbers))) == table
+    assert re.findall(r"#define LOG_2 (\d+)U", text) == [str(LOG_2)]
+    assert re.findall(r"#define UNITS_PER_STEP (\d+)U", text) == [str(NAT // EXP_STEPS)]

@@ -43,7 +43,6 @@ MODELS, DATA = ROOT / "examples" / "models", ROOT / "examples" / ".data"
 DROPS = {"lenet5": 1.0, "har": 3.0}
 """Points that may be lost: the watch net has 295 validation samples, of one person."""
 
-
 CHANGES = {"lenet5": 1.0, "har": 10.0}
 """Answers in 100 that may differ from the end's under the label-free rule: those of the watch net differ more."""
 
@@ -151,7 +150,7 @@ def middle(net: Net, kind: PolicyKind) -> Policy:
 def test_every_executor_takes_the_same_exit(
     nets: Callable[[str], Net], tmp_path_factory: pytest.TempPathFactory, kind: PolicyKind
 ) -> None:
-    """Every test sample of the watch net on the host, a few on the board; nightly all of them there, too."""
+    """Every test sample of the watch net, on the host; on the board nightly, below."""
     net = nets("har")
     graph = with_rule(net.artifact.graph, middle(net, kind))
     inputs = net.integers(net.data.test.x)

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-from exiting import answering, middle, net, policy
+from exiting import CLASSES, answering, middle, net, policy
 from power.products import write_folder
 
 from freeml.artifact import load
 from freeml.codegen.emit import emit
 from freeml.ir.exits import KINDS, Policy, PolicyKind
-from freeml.ir.graph import QGraph
+from freeml.ir.graph import QGraph, single
 from freeml.ir.types import Array
+from freeml.ops.reshape import QReshape
 from freeml.pipeline import lower_graph
 from freeml.power.host import run_host as cut_power
 from freeml.sim.board import BoardRunner, run_board
@@ -57,6 +58,23 @@ def test_host_equals_reference(plain: Net, workshop: Workshop, kind: PolicyKind)
     assert not expected.values["scores"][early].any()  # what an inference did not come to
     assert expected.values["scores"][~early].any()
     assert set(expected.values["answer"][:, 2].tolist()) <= {0, 1}
+
+
+def test_an_output_that_views_an_early_value(plain: Net, workshop: Workshop) -> None:
+    """It is there as soon as what it views is, though the view itself comes behind the exit."""
+    graph, inputs = plain
+    view = single("early", QReshape(shape=(CLASSES, 1)), ("exit1",), ("early",))
+    graph = replace(
+        graph, outputs=("scores", "early", "exit1", "exit2"), nodes=(*graph.nodes, view),
+        types={**graph.types, "early": graph.types["exit1"].with_shape((CLASSES, 1))},
+    )  # fmt: skip
+    planned, _, program = lower_graph(answering(graph, middle(*plain, "confidence")))
+    expected = run_reference(planned, {"x": inputs})
+    assert 0 in expected.values["answer"][:, 1]
+    assert not compare(
+        expected, run_host(workshop.library(emit(program, stamp="test", vectors=[])), planned, {"x": inputs})
+    )
+    assert expected.values["early"].any(axis=(1, 2)).all()
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from freeml.compression.train import one_thread
 from freeml.exits.heads import (
     Lesson,
     aims,
@@ -16,7 +17,6 @@ from freeml.exits.heads import (
     scores_of,
     softmax,
 )
-from freeml.exits.looking import one_thread
 
 CLASSES = 3
 
