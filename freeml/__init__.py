@@ -54,6 +54,7 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     exits: str = "none",
     exit_training: Literal["two-stage", "joint"] = "two-stage",
     exit_bytes: int | str | None = None,
+    exit_output: str | None = None,
     policy: str | None = None,
     confidence: float | None = None,
     on_round: Callable[[CompressionRound], None] | None = None,
@@ -71,7 +72,8 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
 
     With `exits` ("shared", "shared:3", "shared:conv1,conv2", the same with "separate") inferences may end early, by the
     rule `policy` ("confidence", "entropy", "patience", "label-free", "reliability", "none", each with "+energy"), which
-    with probability `confidence` costs at most `max_drop` points; `exit_bytes` is what the branch may take.
+    with probability `confidence` costs at most `max_drop` points; `exit_bytes` is what the branch may take,
+    `exit_output` names the output that exits answer for, where that is not the first.
 
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the
@@ -83,7 +85,7 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
 
     budgeted = any(limit is not None for limit in (flash, ram, energy))
     wanted, rule = parse_exits(
-        exits, exit_training, _text(exit_bytes), policy, confidence, max_drop
+        exits, exit_training, _text(exit_bytes), policy, confidence, max_drop, exit_output
     )  # fmt: skip
     drop = max_drop if budgeted or exits == "none" else None
     budget = parse_budget(_text(flash), _text(ram), drop, effort, method, trials, _joules(energy))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import zipfile
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tokenize import TokenError
 
@@ -158,6 +158,19 @@ def check_label_range(part: Part, classes: int, what: str) -> None:
             f"{what}: expected labels 0..{classes - 1} (the model tells {classes} classes apart), "
             f"found {low if low < 0 else high}"
         )
+
+
+def of_output(part: Part, output: str, first: str, what: str) -> Part:
+    """The same inputs with the labels of an output: `y` are those of the `first`, `what`_OUTPUT in the file of others.
+
+    Raises DataError where there are none.
+    """
+    if output == first:
+        return part
+    if output not in part.labels:
+        known = ", ".join(f"{what}_{name}" for name in part.labels) or "none but the first output's"
+        raise DataError(f"expected labels of output {output} in {what}_{output}, found {known}; add them")
+    return replace(part, y=part.labels[output])
 
 
 def _select(part: Part, index: Array) -> Part:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from freeml.artifact import REPORT, load
-from freeml.data import check_label_range, load_dataset
+from freeml.data import check_label_range, load_dataset, of_output
 from freeml.errors import ArtifactError, FreemlError
 from freeml.exits.curves import Point, curve
 from freeml.exits.ladders import words
@@ -18,7 +18,7 @@ from freeml.ir.exits import KINDS, PolicyKind
 from freeml.ir.graph import QGraph, execute
 from freeml.ir.types import IntArray
 from freeml.ops.answer import decide
-from freeml.plan.exits import answer_node, exits_of
+from freeml.plan.exits import exits_of, scores_read
 from freeml.quant.quantize import quantize_input
 from freeml.report.exits import plot_curves
 from freeml.sim.trace import CHUNK, without_rule
@@ -79,7 +79,9 @@ def examine(
         ) from error
     name = graph.inputs[0]
     dataset = load_dataset(data, graph.types[name].shape)
-    part = dataset.val if split == "val" else dataset.test
+    part = of_output(
+        dataset.val if split == "val" else dataset.test, scores_read(graph)[0], graph.outputs[0], f"y_{split}"
+    )
     count = len(part) if samples is None else min(samples, len(part))
     real, labels = part.x[:count].reshape(count, *graph.types[name].shape), part.y[:count]
     scores, final = scores_of(graph, quantize_input(real, graph.types[name]), progress)
@@ -112,9 +114,7 @@ def scores_of(
     graph: QGraph, inputs: IntArray, progress: Callable[[str, float], None] = lambda *_: None
 ) -> tuple[Sequence[IntArray], IntArray]:
     """The integer scores of all exits and of the end by the reference, (samples, classes) each."""
-    node = answer_node(graph)
-    assert node is not None
-    final, *exits = node.stages[0].inputs
+    final, *exits = scores_read(graph)
     plain = without_rule(graph)
     parts: dict[str, list[IntArray]] = {value: [] for value in (final, *exits)}
     for start in range(0, len(inputs), CHUNK):

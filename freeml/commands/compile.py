@@ -60,6 +60,7 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
     help="Train exits on the net as it is, or the net and its exits together.",
 )  # fmt: skip
 @click.option("--exit-bytes", metavar="SIZE", help="Constants of the branch at most, as in 1KB.  [default: by the net]")
+@click.option("--exit-output", metavar="NAME", help="Output that exits answer for.  [default: the first]")
 @click.option(
     "--policy", metavar="RULE",
     help="confidence, entropy, patience, label-free, reliability or none; with +energy, or energy alone.  "
@@ -73,8 +74,8 @@ def compile_command(
     toolchain: str | None, capacitor: str | None, v_on: float, v_off: float, budget_energy: str | None,
     budget_cycles: int | None, regions: Any, flash: str | None, ram: str | None, energy: str | None,  # noqa: ANN401
     max_drop: float | None, effort: Any, method: Any, trials: int | None, storage: str | None,  # noqa: ANN401
-    exits: str, exit_training: Any, exit_bytes: str | None, policy: str | None, confidence: float | None,  # noqa: ANN401
-    seed: int, as_json: bool,
+    exits: str, exit_training: Any, exit_bytes: str | None, exit_output: str | None,  # noqa: ANN401
+    policy: str | None, confidence: float | None, seed: int, as_json: bool,
 ) -> None:  # fmt: skip
     """Compile an ONNX MODEL to a folder of C for a board.
 
@@ -108,7 +109,7 @@ def compile_command(
 
     budgeted = any(limit is not None for limit in (flash, ram, energy))
     wanted, rule = parse_exits(
-        exits, exit_training, exit_bytes, policy, confidence, max_drop
+        exits, exit_training, exit_bytes, policy, confidence, max_drop, exit_output
     )  # fmt: skip
     budget_drop = max_drop if budgeted or exits == "none" else None
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)

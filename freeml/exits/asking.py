@@ -15,13 +15,17 @@ def parse_exits(
     policy: str | None,
     confidence: float | None,
     max_drop: float | None,
+    output: str | None = None,
 ) -> tuple[AskedExits, AskedRule]:
     """Which exits, and the rule. Raises FreemlError."""
     asked = asked_exits(
-        exits, training=training, budget_bytes=None if exit_bytes is None else parse_size(exit_bytes, "--exit-bytes")
-    )
+        exits, training=training, output=output,
+        budget_bytes=None if exit_bytes is None else parse_size(exit_bytes, "--exit-bytes"),
+    )  # fmt: skip
     if asked.kind == "none":
-        given = (("--policy", policy), ("--confidence", confidence), ("--exit-bytes", exit_bytes))
+        given = (
+            ("--policy", policy), ("--confidence", confidence), ("--exit-bytes", exit_bytes), ("--exit-output", output)
+        )  # fmt: skip
         named = [name for name, value in given if value is not None]
         if named or training != "two-stage":
             named = named or ["--exit-training"]

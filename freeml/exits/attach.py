@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 
 from freeml.compression.train import one_thread
-from freeml.data import Dataset, Part
+from freeml.data import Dataset, Part, of_output
 from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.branch import Learned, Terms, make_branch, merged, quantize_branch
 from freeml.exits.calibrate import steps, temperature
@@ -180,10 +180,8 @@ def sights(
 
 
 def labels_of(qgraph: QGraph, part: Part, output: str, classes: int) -> IntArray:
-    """The classes of the samples, every one of which occurs. Raises ExitsError."""
-    labels = part.y if output == qgraph.outputs[0] else part.labels.get(output)
-    if labels is None:
-        raise ExitsError(f"exits: expected labels of output {output} in y_train_{output}, found none; add them")
+    """The classes of the samples, every one of which occurs. Raises DataError and ExitsError."""
+    labels = of_output(part, output, qgraph.outputs[0], "y_train").y
     present = {int(label) for label in np.unique(labels)}
     if min(present) < 0 or max(present) >= classes:
         raise ExitsError(

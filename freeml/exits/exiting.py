@@ -12,13 +12,14 @@ import numpy as np
 from freeml.arranging import arrange
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
-from freeml.data import Dataset, Part
-from freeml.exits.asked import AskedExits, ExitsError
+from freeml.data import Dataset, Part, check_label_range, of_output
+from freeml.exits.asked import AskedExits
 from freeml.exits.attach import Attached, attach
 from freeml.exits.calibrate import reliability
 from freeml.exits.ladders import words
 from freeml.exits.looking import integers
 from freeml.exits.maps import maps_of
+from freeml.exits.points import classifier
 from freeml.exits.risk import paired
 from freeml.exits.rule import AskedRule
 from freeml.exits.thresholds import Chosen, Samples, choose
@@ -78,12 +79,13 @@ def exiting(
     part; where the rule reads reliability tables, those are of one half of the validation part, and the other half
     certifies.
     """
-    if asked.output not in (None, choice.qgraph.outputs[0]):
-        raise ExitsError(
-            f"exits: expected them for the first output, {choice.qgraph.outputs[0]}, found {asked.output}; rules are "
-            "set, and accuracy is counted, by the labels of the first: export the model with that one first"
-        )
-    attempt = partial(_exiting, choice, dataset, board=board, prices=prices, seed=seed, show=show)
+    output, classes = classifier(choice.qgraph, asked.output)
+    main = choice.qgraph.outputs[0]
+    for part, what in ((dataset.train, "y_train"), (dataset.test, "y_test")):  # the test part's are needed at the end
+        of_output(part, output, main, what)
+    val = of_output(dataset.val, output, main, "y_val")
+    check_label_range(val, classes, f"labels of {output}, validation part")
+    attempt = partial(_exiting, choice, dataset, val, board=board, prices=prices, seed=seed, show=show)
     found = attempt(asked=asked, rule=rule, walks=None)
     first = found.exits.policy.first
     if first == 0 or asked.names or asked.count is not None or found.chosen is None:
@@ -99,6 +101,7 @@ def exiting(
 def _exiting(
     choice: Choice,
     dataset: Dataset,
+    val: Part,
     *,
     board: Board,
     prices: CostModel | None,
@@ -108,13 +111,13 @@ def _exiting(
     seed: int,
     show: Show,
 ) -> Exiting:
-    """See `exiting`, of which this is one attempt; `walks` is for `choose`."""
+    """See `exiting`, of which this is one attempt; `val` has the labels of the output, `walks` is for `choose`."""
     plain = _program(choice.qgraph, board)
     costs = dict(zip((layer.value for layer in plain.layers), _costs(plain, prices, choice), strict=True))
     attached = attach(choice, dataset, asked, costs=costs, seed=seed, show=show)
     qgraph = attached.choice.qgraph
-    scores, final = scores_on(qgraph, dataset.val, attached)
-    labels = dataset.val.y
+    scores, final = scores_on(qgraph, val, attached)
+    labels = val.y
     order = order_of(len(labels), seed)
     learn = certify = np.arange(len(labels))
     if rule.kind == "reliability":
@@ -199,6 +202,7 @@ def figures_of(
 ) -> tuple[tuple[ExitFigures, ...], BranchFigures, PolicyFigures]:
     """What a report says of exits; `part` is the test part, `program` what was built."""
     attached, exits = found.attached, found.exits
+    part = of_output(part, attached.output, found.choice.qgraph.outputs[0], "y_test")
     scores, final = scores_on(found.choice.qgraph, part, attached)
     right = [values.argmax(axis=1) == part.y for values in (*scores, final)]
     answers = decide(exits, scores, final)
@@ -216,8 +220,8 @@ def figures_of(
     )  # fmt: skip
     extra = found.cycles[-1] - found.backbone_cycles
     branch = BranchFigures(
-        kind=attached.kind, parameters=sum(exit_.params for exit_ in attached.exits), bytes=sum(constants),
-        arena_bytes=arena_bytes,
+        kind=attached.kind, output=attached.output, parameters=sum(exit_.params for exit_ in attached.exits),
+        bytes=sum(constants), arena_bytes=arena_bytes,
         cycles=extra, share=extra / max(1, found.backbone_cycles),
     )  # fmt: skip
     chosen = found.chosen

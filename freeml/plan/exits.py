@@ -38,6 +38,14 @@ def exits_of(graph: QGraph) -> Exits | None:
     return node.op.exits if node is not None and isinstance(node.op, QAnswer) else None
 
 
+def scores_read(graph: QGraph) -> tuple[str, ...]:
+    """What the answer of a net with exits reads: the net's own scores, then those of its exits."""
+    node = answer_node(graph)
+    if node is None:
+        raise ValueError("a net without exits has no answer")
+    return node.stages[0].inputs
+
+
 def branch_early(graph: QGraph, order: Callable[[QGraph], QGraph]) -> QGraph:
     """The net with the nodes that only exits need right behind those whose values they read.
 

@@ -202,10 +202,11 @@ class ExitFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchFigures:
-    """What the exits take together: parameters, bytes of constants, bytes of the arena alive at once for them alone,
-    predicted cycles, and these as a share of the backbone's."""
+    """What the exits of an `output` take together: parameters, bytes of constants, bytes of the arena alive at
+    once for them alone, predicted cycles, and these as a share of the backbone's."""
 
     kind: str
+    output: str
     parameters: int
     bytes: int
     arena_bytes: int

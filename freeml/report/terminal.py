@@ -143,9 +143,10 @@ def print_exits(report: Mapping[str, Any]) -> None:
         )
         for exit_, share in zip(report["exits"], shares, strict=False)
     ]  # fmt: skip
-    rows.append(("the end", "", percent(report["accuracy"]["quantized"]), "", f"{full:,}", "100%", f"{shares[-1]:.1%}"))
+    end = policy["accuracy"] + policy["achieved_drop"]
+    rows.append(("the end", "", percent(end), "", f"{full:,}", "100%", f"{shares[-1]:.1%}"))
     table(
-        f"exits, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, "
+        f"exits of {branch['output']}, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, "
         f"{branch['arena_bytes']:,} B of the arena, {branch['share']:.1%} of the backbone's {unit}",
         ("exit", "after", "accuracy, test", "bytes", unit, "", "end here"), rows, left=(0, 1),
     )  # fmt: skip

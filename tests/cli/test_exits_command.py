@@ -9,11 +9,9 @@ import numpy as np
 import pytest
 from command_line import Compiled, refusal, run
 
-from freeml.exits.asked import AskedExits, ExitsError
-from freeml.pipeline import Options, compile_model
-
 ROOT = Path(__file__).parents[2]
 MODEL, DATA = ROOT / "examples" / "models" / "har.onnx", ROOT / "examples" / ".data" / "har.npz"
+TWO_HEADS = ROOT / "examples" / "models" / "twohead.onnx"
 OPTIONS = ("--exits", "shared:/1/Conv,/5/Conv", "--policy", "entropy+energy", "--max-drop", 3)
 
 
@@ -21,7 +19,7 @@ def test_what_it_prints(tmp_path: Path) -> None:
     out = tmp_path / "out"
     shown = run("compile", MODEL, "--data", DATA, "--out", out, *OPTIONS)
     assert shown.exit_code == 0, shown.output
-    assert "exits, shared" in shown.stdout and "policy entropy + energy" in shown.stdout
+    assert "exits of logits, shared" in shown.stdout and "policy entropy + energy" in shown.stdout
     report = json.loads((out / "report.json").read_text())
     assert [row["name"] for row in report["exits"]] == ["exit1", "exit2"]
     assert report["policy"].keys() >= {"name", "threshold", "promised_drop", "achieved_drop", "mean_cycles", "shares"}
@@ -70,10 +68,51 @@ def test_data_that_exits_need(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-def test_exits_of_another_output() -> None:
-    asked = AskedExits(kind="shared", output="other")
-    with pytest.raises(ExitsError, match="expected them for the first output"):
-        compile_model(MODEL, options=Options(exits=asked), data=DATA)
+def test_exits_of_another_output(tmp_path: Path) -> None:
+    """The second output's labels teach its exits, certify their rule, and are what all accuracies are counted by."""
+    arrays = dict(np.load(ROOT / "examples" / ".data" / "mnist5k.npz"))
+    for part in ("train", "val", "test"):
+        arrays[f"y_{part}_parity"] = arrays[f"y_{part}"] % 2
+    data, out = tmp_path / "parity.npz", tmp_path / "out"
+    np.savez(data, **arrays)
+    options = ("--exits", "shared:node_linear", "--exit-output", "parity", "--json")
+    done = run("compile", TWO_HEADS, "--data", data, "--out", out, *options)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert report["branch"]["output"] == "parity"
+    assert report["policy"]["accuracy"] > 0.95 and report["exits"][0]["accuracy"] > 0.95
+    found = json.loads(run("exits", out, "--data", data, "--points", 2, "--json").stdout)
+    end, policy = found["accuracies"][-1], report["policy"]
+    assert end == pytest.approx(policy["accuracy"] + policy["achieved_drop"])
+    assert end > report["accuracy"]["quantized"] > 0.9  # digits are harder
+    assert found["compiled"]["accuracy"] == pytest.approx(policy["accuracy"])
+    assert run("verify", out, "--data", data, "--samples", 20).exit_code == 0
+    assert "y_test_parity, found none" in refusal(
+        "exits", out, "--data", ROOT / "examples" / ".data" / "mnist5k.npz", kind="DataError"
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "lacking", "expected"),
+    [
+        ("other", (), "expected one of the outputs digit, parity, found other"),
+        ("parity", ("train", "val", "test"), "expected labels of output parity in y_train_parity, found none but"),
+        ("parity", ("val",), "expected labels of output parity in y_val_parity, found none but"),
+        ("parity", ("test",), "expected labels of output parity in y_test_parity, found none but"),
+    ],
+)
+def test_outputs_that_have_no_exits(tmp_path: Path, name: str, lacking: tuple[str, ...], expected: str) -> None:
+    chance, arrays = np.random.default_rng(0), {}
+    for part in ("train", "val", "test"):
+        arrays[f"x_{part}"] = chance.random((60, 1, 28, 28), dtype=np.float32)
+        arrays[f"y_{part}"] = np.arange(60) % 10
+        if part not in lacking:
+            arrays[f"y_{part}_parity"] = arrays[f"y_{part}"] % 2
+    np.savez(tmp_path / "d.npz", **arrays)
+    options = ("--exits", "shared", "--exit-output", name, "--out", tmp_path / "out")
+    done = run("compile", TWO_HEADS, "--data", tmp_path / "d.npz", *options)
+    assert done.exit_code == 2 and expected in done.output, done.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_without_exits(compiled: Compiled) -> None:

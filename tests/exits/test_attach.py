@@ -10,6 +10,7 @@ import pytest
 import torch
 from nets import CLASSES, dataset, heads_net, net, samples
 
+from freeml.errors import DataError
 from freeml.exits.asked import ExitsError, asked_exits
 from freeml.exits.attach import Attached, attach, constant_bytes
 from freeml.exits.branch import Terms, make_branch
@@ -191,7 +192,7 @@ def test_further_outputs_have_labels_of_their_own():
     found = attach(heads_net(), data, named, seed=0)
     assert found.output == "scores"
     assert len(found.exits) == 1
-    with pytest.raises(ExitsError, match="labels of output scores in y_train_scores, found none"):
+    with pytest.raises(DataError, match="labels of output scores in y_train_scores, found none"):
         attach(heads_net(), dataset(), named, seed=0)
 
 
