@@ -7,7 +7,7 @@ of it that were held back, so that validation data can set thresholds with a gua
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Literal
 
@@ -102,6 +102,8 @@ def attach(
     ExitsError where the net or the data allow no exits.
     """
     qgraph = choice.qgraph
+    from freeml.exits.copies import with_copies
+
     with one_thread():
         found = sights(choice.graph, qgraph, dataset, asked, seed=seed, costs=costs, show=show)
         points, slices, output = found.points, found.slices, found.output
@@ -111,13 +113,15 @@ def attach(
 
             most = most_samples(qgraph, points)
         rows = np.sort(np.random.default_rng(seed).permutation(len(found.labels))[:most])
-        x, labels = dataset.train.x[rows], found.labels[rows]
+        x, labels, copies = with_copies(qgraph, dataset.train.x[rows], found.labels[rows], output, most=most, seed=seed)
         if asked.kind == "separate":
-            learned = learn(qgraph, x, labels, points, slices, output, seed=seed, show=show)
+            learned = learn(qgraph, x, labels, points, slices, output, copies=copies, seed=seed, show=show)
         else:
             parts = {p.value: (s,) for p, s in zip(points, slices, strict=True)}
             seen = look(qgraph, x, parts, output, lambda share: show("run the net", 0.2 + 0.4 * share))
-            learned = _trained(seen, labels, points, slices, seed, show)
+            learned = _trained(seen, labels, points, slices, copies, seed, show)
+        own = learned.rows < len(rows)  # copies teach; what scores are worth is told by samples as they are
+        learned = replace(learned, rows=learned.rows[own], held=tuple(scores[own] for scores in learned.held))
         show("attach", 0.98)
         return _finish(
             choice, x, labels, learned, output, found.classes, "separate" if asked.kind == "separate" else "shared"
@@ -207,7 +211,7 @@ def constant_bytes(qgraph: QGraph) -> int:
 
 
 def _trained(
-    seen: Looked, labels: IntArray, points: Sequence[Point], slices: Sequence[Slice], seed: int, show: Show
+    seen: Looked, labels: IntArray, points: Sequence[Point], slices: Sequence[Slice], copies: int, seed: int, show: Show
 ) -> Learned:
     """The shared branch, in units of the maps."""
     from freeml.exits import heads
@@ -218,7 +222,7 @@ def _trained(
     standard = tuple(
         ((w - mean) / size).astype(np.float32) for w, mean, size in zip(words, means, spreads, strict=True)
     )
-    lesson = heads.Lesson(features=standard, aims=heads.aims(labels, seen.answers))
+    lesson = heads.Lesson(features=standard, aims=heads.aims(labels, seen.answers), copies=copies)
     turn = heads.fit_in_turn(
         lesson, shared=True, seed=seed, show=lambda share: show("train the branch", 0.6 + 0.25 * share)
     )

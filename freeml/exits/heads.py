@@ -52,10 +52,12 @@ class Layer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lesson:
-    """Features of each exit (samples, words), float32 and standardised, and shares of classes (samples, classes)."""
+    """Features of each exit (samples, words), float32 and standardised, and shares of classes (samples, classes). All
+    samples occur `copies` times, one turn of all after the other, changed a little."""
 
     features: tuple[Array, ...]
     aims: Array
+    copies: int = 1
 
 
 def scores_of(layers: Sequence[Layer], features: Sequence[Array]) -> tuple[FloatArray, ...]:
@@ -172,10 +174,13 @@ class Trained:
     first: tuple[Layer, ...]
 
 
-def folds_of(samples: int, seed: int) -> tuple[IntArray, ...]:
-    """The samples in FOLDS parts by chance, each in order."""
-    order = np.random.default_rng(seed).permutation(samples)
-    return tuple(np.sort(fold) for fold in np.array_split(order, FOLDS))
+def folds_of(samples: int, seed: int, copies: int = 1, most: int | None = None) -> tuple[IntArray, ...]:
+    """The samples in FOLDS parts by chance, each in order; of `most` samples where there are more, and with all copies
+    of a sample in one part."""
+    single = samples // copies
+    order = np.random.default_rng(seed).permutation(single)[:most]
+    turns = single * np.arange(copies)[:, np.newaxis]
+    return tuple((turns + np.sort(fold)).ravel() for fold in np.array_split(order, FOLDS))
 
 
 def _without(fold: IntArray, samples: int, seed: int) -> IntArray:
@@ -194,10 +199,10 @@ def fit_in_turn(lesson: Lesson, *, shared: bool, seed: int, show: Callable[[floa
     penalties: list[float] = []
     held: list[FloatArray] = []
     first: list[Layer] = []
-    folds = folds_of(len(lesson.aims), seed)
+    folds = folds_of(len(lesson.aims), seed, lesson.copies)
     for index, words in enumerate(lesson.features):
         before = held[-1] if shared and held else None
-        penalty = choose_penalty(words, lesson.aims, before, seed)
+        penalty = choose_penalty(words, lesson.aims, before, seed, lesson.copies)
         out, found = np.empty(lesson.aims.shape), list[Layer]()
         for fold in folds:
             kept = _without(fold, len(words), seed)
@@ -227,7 +232,7 @@ def fit_together(
     that were held back, labels (samples,)."""
     if len(lesson.features) < 2:
         return turn
-    fold = folds_of(len(labels), seed)[0]
+    fold = folds_of(len(labels), seed, lesson.copies)[0]
     kept = _without(fold, len(labels), seed)
     weight = [EARLY ** (len(lesson.features) - 1 - index) for index in range(len(lesson.features))]
     part = Lesson(features=tuple(f[kept] for f in lesson.features), aims=lesson.aims[kept])
@@ -246,10 +251,9 @@ def _right(scores: FloatArray, labels: IntArray) -> float:
     return float((scores.argmax(axis=1) == labels).mean())
 
 
-def choose_penalty(words: Array, aim: Array, before: FloatArray | None, seed: int) -> float:
+def choose_penalty(words: Array, aim: Array, before: FloatArray | None, seed: int, copies: int = 1) -> float:
     """The penalty with the least loss over the folds of a subsample, for as many samples as there are."""
-    order = np.random.default_rng(seed).permutation(len(words))[:FOLD_SAMPLES]
-    folds = np.array_split(order, FOLDS)
+    folds = folds_of(len(words), seed, copies, FOLD_SAMPLES)
     losses = dict.fromkeys(PENALTIES, 0.0)
     for held in range(FOLDS):
         kept = np.sort(np.concatenate([fold for index, fold in enumerate(folds) if index != held]))

@@ -127,11 +127,14 @@ def learn(
     slices: Sequence[Slice],
     output: str,
     *,
+    copies: int = 1,
     seed: int,
     show: Show = lambda *_: None,
 ) -> Learned:
     """The exits at these points, which look at these slices behind layers of their own; x are samples as data sets hold
-    them, labels (samples,) their classes, `output` the net's scores."""
+    them, labels (samples,) their classes, `output` the net's scores. Every sample occurs `copies` times, changed a
+    little.
+    """
     kept: dict[str, list[Array]] = {p.value: [] for p in points}
     answers: list[Array] = []
     for values in maps_of(qgraph, integers(qgraph, x), (*kept, output)):
@@ -140,7 +143,7 @@ def learn(
         answers.append(values[output].numpy().reshape(len(values[output]), -1))
         show("run the net", 0.2 + 0.2 * sum(map(len, answers)) / len(x))
     aim = aims(labels, logits_of(qgraph, output, np.concatenate(answers)))
-    fold = folds_of(len(labels), seed)[0]
+    fold = folds_of(len(labels), seed, copies)[0]
     terms, held = [], []
     for index, (point, slice_) in enumerate(zip(points, slices, strict=True)):
         show("train the exits", 0.4 + 0.58 * index / len(points))

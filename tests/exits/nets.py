@@ -91,3 +91,30 @@ def heads_net() -> Choice:
     constants = {"w1": normal(3, 2, 3, 3) / 4, "w2": normal(147, 1) / 9, "w3": normal(147, CLASSES, seed=1) / 9}
     graph = run_passes(import_model(build(nodes, {"x": (1, *IMAGE)}, ["number", "scores"], constants), None), PASSES)
     return choose(graph, {"x": samples(32, 11)[0][:, np.newaxis]}, precision=Precision(), method="minmax")
+
+
+def level_net() -> Choice:
+    """Two classes, told by whether the first channel is brighter than the second: mirrored and moved it is the same."""
+    nodes = [
+        node("Conv", "x w1", "m", name="first"),
+        node("GlobalAveragePool", "m", "g"),
+        node("Flatten", "g", "f"),
+        node("Gemm", "f w2", "logits", name="logits"),
+    ]
+    plain = np.eye(2, dtype=np.float32)
+    graph = run_passes(
+        import_model(
+            build(nodes, {"x": (1, *IMAGE)}, ["logits"], {"w1": plain.reshape(2, 2, 1, 1), "w2": plain}), None
+        ),
+        PASSES,
+    )
+    return choose(graph, {"x": samples(32, 11)[0][:, np.newaxis]}, precision=Precision(), method="minmax")
+
+
+def levels(count: int, seed: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """(count, 2, 9, 9) and their classes for `level_net`."""
+    rng = np.random.default_rng(seed)
+    y = rng.integers(0, 2, size=count)
+    x = rng.normal(size=(count, *IMAGE)).astype(np.float32)
+    x[np.arange(count), y] += 1
+    return x, y
