@@ -113,7 +113,10 @@ def attach(
 
             most = most_samples(qgraph, points)
         rows = np.sort(np.random.default_rng(seed).permutation(len(found.labels))[:most])
-        x, labels, copies = with_copies(qgraph, dataset.train.x[rows], found.labels[rows], output, most=most, seed=seed)
+        x, labels, copies = with_copies(
+            qgraph, dataset.train.x[rows], found.labels[rows], output,
+            weights=sum(slice_.words * found.classes for slice_ in slices), most=most, seed=seed,
+        )  # fmt: skip
         if asked.kind == "separate":
             learned = learn(qgraph, x, labels, points, slices, output, copies=copies, seed=seed, show=show)
         else:

@@ -16,8 +16,8 @@ from freeml.exits.maps import maps_of
 from freeml.ir.graph import QGraph
 from freeml.ir.types import Array, FloatArray, IntArray
 
-COPIES = 3
-"""Changed ones of each sample, at most."""
+COPIES, PER_WEIGHT = 6, 5
+"""Changed ones of each sample, at most; and samples for each weight of a branch, with which there are enough."""
 
 PROBED = 256
 """Training samples that tell what may be changed."""
@@ -33,14 +33,15 @@ def answers_of(qgraph: QGraph, x: Array, output: str) -> FloatArray:
 
 
 def with_copies(
-    qgraph: QGraph, x: Array, labels: IntArray, output: str, *, most: int, seed: int
+    qgraph: QGraph, x: Array, labels: IntArray, output: str, *, weights: int, most: int, seed: int
 ) -> tuple[Array, IntArray, int]:
     """The samples x (n, ...), then changed copies of all of them, with their classes; and how often each occurs.
 
-    `most` bounds the samples in all; the copies of a sample are n, 2 n, ... behind it. x itself comes back where
-    there is no room for copies, or where the net tolerates no change.
+    There are as many as so many `weights` take to learn, and `most` samples in all at most; the copies of a sample are
+    n, 2 n, ... behind it. x itself comes back where no copies are needed, where there is no room for any, or where the
+    net tolerates no change.
     """
-    count = min(COPIES, most // len(x) - 1)
+    count = min(COPIES, most // len(x) - 1, -(-PER_WEIGHT * weights // len(x)) - 1)
     variety = _tolerated(qgraph, x, labels, output, seed) if count > 0 else Variety()
     if not variety.mirrored and not variety.shifted:
         return x, labels, 1

@@ -23,9 +23,10 @@ STEPS = 60
 PENALTIES = (1e-5, 1e-4, 1e-3, 1e-2)
 """Of squared weights on standardised features, tried by cross-validation."""
 
-FOLDS, FOLD_SAMPLES, HELD_SAMPLES = 3, 4_000, 10_000
-"""Parts of a cross-validation; samples that penalties are chosen on; samples, at most, that a layer is trained on which
-only stands for another, on samples that the other was trained with."""
+FOLDS, FOLD_SAMPLES, FOLD_SINGLE, HELD_SAMPLES = 3, 4_000, 1_000, 10_000
+"""Parts of a cross-validation; samples that penalties are chosen on, and those of them that are no copies of others, at
+least; samples, at most, that a layer is trained on which only stands for another, on samples that the other was trained
+with."""
 
 DISTILLED = 0.5
 """Share of the backbone's answers in what is trained towards; the labels have the rest."""
@@ -253,7 +254,7 @@ def _right(scores: FloatArray, labels: IntArray) -> float:
 
 def choose_penalty(words: Array, aim: Array, before: FloatArray | None, seed: int, copies: int = 1) -> float:
     """The penalty with the least loss over the folds of a subsample, for as many samples as there are."""
-    folds = folds_of(len(words), seed, copies, FOLD_SAMPLES)
+    folds = folds_of(len(words), seed, copies, max(FOLD_SINGLE, FOLD_SAMPLES // copies))
     losses = dict.fromkeys(PENALTIES, 0.0)
     for held in range(FOLDS):
         kept = np.sort(np.concatenate([fold for index, fold in enumerate(folds) if index != held]))
