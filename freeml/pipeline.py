@@ -165,6 +165,12 @@ class Prepared:
         """The firmware of a float graph after the passes."""
         return make(graph, self.model, self.calibration, self.dataset, self.options, say, again)
 
+    def precision(self) -> Precision:
+        """That the net takes before it is compressed; what a search plans with, and rounds to in training."""
+        if self.options.precision != "auto":
+            return _asked_precision(self.options)
+        return quantize_graph(self.graph, self.calibration, self.dataset, self.options)[1]
+
 
 def compile_model(
     model: Path,
@@ -419,8 +425,7 @@ def quantize_graph(
     graph: Graph, calibration: Mapping[str, Array], dataset: Dataset | None, options: Options
 ) -> tuple[Choice, Precision]:
     """The integer graph in the model's own layout, and the precision that was used."""
-    default: Literal["int8", "int16"] = "int16" if options.precision == "int16" else "int8"
-    precision = Precision(default=default, weight_bits=options.weight_bits)
+    precision = _asked_precision(options)
     choice = choose(graph, calibration, precision=precision, method=options.ranges)
     if options.precision != "auto":
         return choice, precision
@@ -431,6 +436,11 @@ def quantize_graph(
         return relative_drop(graph, qgraph, calibration)
 
     return choose_widths(graph, calibration, start=choice, drop=drop, weight_bits=options.weight_bits)
+
+
+def _asked_precision(options: Options) -> Precision:
+    """Of every value alike; for "auto" what it starts from."""
+    return Precision(default="int16" if options.precision == "int16" else "int8", weight_bits=options.weight_bits)
 
 
 def lower_graph(qgraph: QGraph, board: Board | None = None) -> tuple[QGraph, MemoryPlan, CProgram]:

@@ -14,7 +14,6 @@ from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget, whole_bytes
 from freeml.errors import CompressionError, DoesNotFitError, FreemlError, MissingPackageError
 from freeml.plan.cost import load_cost_model
-from freeml.quant.quantize import Precision
 from freeml.report import figures
 from freeml.targets import get as get_board
 from freeml.toolchains import find
@@ -58,9 +57,7 @@ def search(
     again: Again = "needed" if short is None else "wherever"
     estimator = Estimator(
         board=board,
-        precision=Precision(
-            default="int16" if options.precision == "int16" else "int8", weight_bits=options.weight_bits
-        ),
+        precision=prepared.precision(),
         prices=load_cost_model(board.name, find(board, options.toolchain).kind),
         inputs=prepared.calibration,
         whole_bytes=whole_bytes(board, budget, options.supply),

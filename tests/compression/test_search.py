@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -59,6 +60,28 @@ def test_a_budget_that_is_met_already_changes_nothing(model: Path, plain: Artifa
     assert found.files["model.graph.json"] == plain.files["model.graph.json"]
     assert len(found.report["compression"]["rounds"]) == 1
     assert plain.report["compression"] is None
+
+
+def test_activation_bits_are_chosen_for_every_net_that_is_built(tmp_path: Path) -> None:
+    """A pixel that is masked out is so large that 8 bits of its image hold little else: with `auto` it gets 16."""
+    path, data = save_model(tmp_path / "masked.onnx"), arrays()
+    model = onnx.load(path)
+    mask = np.ones((1, 1, 8, 8), np.float32)
+    mask[0, 0, 0, 0] = 0
+    model.graph.initializer.append(onnx.numpy_helper.from_array(mask, "mask"))
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["image", "mask"], ["seen"], name="mask"))
+    model.graph.node[1].input[0] = "seen"
+    onnx.save(model, path)
+    for part in ("train", "val", "test"):
+        data[f"x_{part}"][:, 0, 0, 0] = 2000.0
+        data[f"x_{part}"][::2, 0, 0, 0] = -2000.0
+    plain = compiled(path, None, data, precision="auto", ranges="minmax")
+    assert plain.report["quantization"]["widened"] == ["image"]
+    budget = Budget(flash_bytes=flash(plain) - plain.report["bytes"]["weights"] // 2)
+    found = compiled(path, budget, data, precision="auto", ranges="minmax")
+    assert found.report["quantization"]["widened"] == ["image"]
+    assert flash(found) <= budget.flash_bytes
+    assert found.report["compression"]["drop"] <= 0.05
 
 
 @pytest.mark.nightly
