@@ -51,6 +51,7 @@ class Exiting:
     exits: Exits
     cycles: tuple[int, ...]
     backbone_cycles: int
+    backbone_arena_bytes: int
     chosen: Chosen | None
     asked: AskedRule
     backbone: frozenset[str]
@@ -154,7 +155,7 @@ def _exiting(
         draft = replace(draft, policy=replace(chosen.policy, energy=rule.energy))
     return Exiting(
         attached=attached, qgraph=with_answer(qgraph, draft, attached.output), exits=draft, cycles=cycles,
-        backbone_cycles=round(sum(costs.values())), chosen=chosen, asked=rule,
+        backbone_cycles=round(sum(costs.values())), backbone_arena_bytes=plain.arena_bytes, chosen=chosen, asked=rule,
         backbone=frozenset(node.name for node in choice.qgraph.nodes),
     )  # fmt: skip
 
@@ -222,6 +223,7 @@ def figures_of(
     branch = BranchFigures(
         kind=attached.kind, output=attached.output, parameters=sum(exit_.params for exit_ in attached.exits),
         bytes=sum(constants), arena_bytes=arena_bytes,
+        arena_added_bytes=program.arena_bytes - found.backbone_arena_bytes,
         cycles=extra, share=extra / max(1, found.backbone_cycles),
     )  # fmt: skip
     chosen = found.chosen

@@ -203,13 +203,14 @@ class ExitFigures:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchFigures:
     """What the exits of an `output` take together: parameters, bytes of constants, bytes of the arena alive at
-    once for them alone, predicted cycles, and these as a share of the backbone's."""
+    once for them alone and those by which the arena grows, predicted cycles, and these as a share of the backbone's."""
 
     kind: str
     output: str
     parameters: int
     bytes: int
     arena_bytes: int
+    arena_added_bytes: int
     cycles: int
     share: Real
 

@@ -147,7 +147,8 @@ def print_exits(report: Mapping[str, Any]) -> None:
     rows.append(("the end", "", percent(end), "", f"{full:,}", "100%", f"{shares[-1]:.1%}"))
     table(
         f"exits of {branch['output']}, {branch['kind']}: {branch['parameters']:,} parameters, {branch['bytes']:,} B, "
-        f"{branch['arena_bytes']:,} B of the arena, {branch['share']:.1%} of the backbone's {unit}",
+        f"{branch['arena_bytes']:,} B of the arena, which grows by "
+        f"{branch['arena_added_bytes']:,} B, {branch['share']:.1%} of the backbone's {unit}",
         ("exit", "after", "accuracy, test", "bytes", unit, "", "end here"), rows, left=(0, 1),
     )  # fmt: skip
     low, high = (100 * bound for bound in policy["achieved_interval"])
