@@ -160,17 +160,19 @@ def check_label_range(part: Part, classes: int, what: str) -> None:
         )
 
 
-def of_output(part: Part, output: str, first: str, what: str) -> Part:
-    """The same inputs with the labels of an output: `y` are those of the `first`, `what`_OUTPUT in the file of others.
+def of_output(part: Part, output: str, first: str, what: str, classes: int) -> Part:
+    """The same inputs with the labels of an output: `what` in the file are those of the `first`, `what`_OUTPUT those of
+    others.
 
-    Raises DataError where there are none.
+    Raises DataError where there are none, or where one is no class of the output.
     """
-    if output == first:
-        return part
-    if output not in part.labels:
-        known = ", ".join(f"{what}_{name}" for name in part.labels) or "none but the first output's"
-        raise DataError(f"expected labels of output {output} in {what}_{output}, found {known}; add them")
-    return replace(part, y=part.labels[output])
+    if output != first:
+        if output not in part.labels:
+            known = ", ".join(f"{what}_{name}" for name in part.labels) or "none but the first output's"
+            raise DataError(f"expected labels of output {output} in {what}_{output}, found {known}; add them")
+        part, what = replace(part, y=part.labels[output]), f"{what}_{output}"
+    check_label_range(part, classes, what)
+    return part
 
 
 def _select(part: Part, index: Array) -> Part:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from freeml.artifact import REPORT, load
-from freeml.data import check_label_range, load_dataset, of_output
+from freeml.data import load_dataset, of_output
 from freeml.errors import ArtifactError, FreemlError
 from freeml.exits.curves import Point, curve
 from freeml.exits.ladders import words
@@ -79,21 +79,21 @@ def examine(
         ) from error
     name = graph.inputs[0]
     dataset = load_dataset(data, graph.types[name].shape)
+    final = scores_read(graph)[0]
     part = of_output(
-        dataset.val if split == "val" else dataset.test, scores_read(graph)[0], graph.outputs[0], f"y_{split}"
+        dataset.val if split == "val" else dataset.test, final, graph.outputs[0], f"y_{split}", graph.types[final].size
     )
     count = len(part) if samples is None else min(samples, len(part))
     real, labels = part.x[:count].reshape(count, *graph.types[name].shape), part.y[:count]
-    scores, final = scores_of(graph, quantize_input(real, graph.types[name]), progress)
-    check_label_range(part, final.shape[1], f"y_{split}")
-    answers = decide(found, scores, final)
+    scores, end = scores_of(graph, quantize_input(real, graph.types[name]), progress)
+    answers = decide(found, scores, end)
     compiled = Point(
         kind=found.policy.kind, threshold=words(found.policy, found), policy=found.policy,
         accuracy=float((answers.answer == labels).mean()),
         mean_cycles=float(np.array(cycles)[answers.exit].mean()),
         shares=tuple((np.bincount(answers.exit, minlength=len(cycles)) / count).tolist()),
     )  # fmt: skip
-    curves = tuple(curve(found, scores, final, labels, cycles, kind, points) for kind in CURVES)
+    curves = tuple(curve(found, scores, end, labels, cycles, kind, points) for kind in CURVES)
     unit = str(artifact.report.get("cost_unit") or "steps")
     notes: tuple[str, ...] = ()
     pictures: list[str] = []
@@ -105,7 +105,7 @@ def examine(
             pictures += [] if notes else [str(out / picture)]
     return Examined(
         names=tuple(exit_.name for exit_ in found.exits), unit=unit, split=split, samples=count,
-        accuracies=tuple(float((values.argmax(axis=1) == labels).mean()) for values in (*scores, final)),
+        accuracies=tuple(float((values.argmax(axis=1) == labels).mean()) for values in (*scores, end)),
         cycles=cycles, curves=curves, compiled=compiled, notes=notes, pictures=tuple(pictures),
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from freeml.data import Dataset, Part, of_output
 from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.branch import Learned, Terms, make_branch, merged, quantize_branch
 from freeml.exits.calibrate import steps, temperature
+from freeml.exits.copies import with_copies
 from freeml.exits.features import Slice, is_vector
 from freeml.exits.looking import Looked, chosen_points, chosen_slices, integers, look
 from freeml.exits.points import Point, candidates, check_places, classifier, named_points
@@ -102,8 +103,6 @@ def attach(
     ExitsError where the net or the data allow no exits.
     """
     qgraph = choice.qgraph
-    from freeml.exits.copies import with_copies
-
     with one_thread():
         found = sights(choice.graph, qgraph, dataset, asked, seed=seed, costs=costs, show=show)
         points, slices, output = found.points, found.slices, found.output
@@ -188,13 +187,8 @@ def sights(
 
 def labels_of(qgraph: QGraph, part: Part, output: str, classes: int) -> IntArray:
     """The classes of the samples, every one of which occurs. Raises DataError and ExitsError."""
-    labels = of_output(part, output, qgraph.outputs[0], "y_train").y
-    present = {int(label) for label in np.unique(labels)}
-    if min(present) < 0 or max(present) >= classes:
-        raise ExitsError(
-            f"exits: expected labels 0..{classes - 1} for output {output}, found {min(present)}..{max(present)}"
-        )
-    missing = sorted(set(range(classes)) - present)
+    labels = of_output(part, output, qgraph.outputs[0], "y_train", classes).y
+    missing = sorted(set(range(classes)) - {int(label) for label in np.unique(labels)})
     if missing:
         raise ExitsError(
             f"exits: expected training samples of all {classes} classes of output {output}, found none of class "

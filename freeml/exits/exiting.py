@@ -12,7 +12,7 @@ import numpy as np
 from freeml.arranging import arrange
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
-from freeml.data import Dataset, Part, check_label_range, of_output
+from freeml.data import Dataset, Part, of_output
 from freeml.exits.asked import AskedExits
 from freeml.exits.attach import Attached, attach
 from freeml.exits.calibrate import reliability
@@ -81,11 +81,10 @@ def exiting(
     certifies.
     """
     output, classes = classifier(choice.qgraph, asked.output)
-    main = choice.qgraph.outputs[0]
-    for part, what in ((dataset.train, "y_train"), (dataset.test, "y_test")):  # the test part's are needed at the end
-        of_output(part, output, main, what)
-    val = of_output(dataset.val, output, main, "y_val")
-    check_label_range(val, classes, f"labels of {output}, validation part")
+    told = partial(of_output, output=output, first=choice.qgraph.outputs[0], classes=classes)
+    told(dataset.train, what="y_train")
+    told(dataset.test, what="y_test")  # needed at the end
+    val = told(dataset.val, what="y_val")
     attempt = partial(_exiting, choice, dataset, val, board=board, prices=prices, seed=seed, show=show)
     found = attempt(asked=asked, rule=rule, walks=None)
     first = found.exits.policy.first
@@ -203,7 +202,7 @@ def figures_of(
 ) -> tuple[tuple[ExitFigures, ...], BranchFigures, PolicyFigures]:
     """What a report says of exits; `part` is the test part, `program` what was built."""
     attached, exits = found.attached, found.exits
-    part = of_output(part, attached.output, found.choice.qgraph.outputs[0], "y_test")
+    part = of_output(part, attached.output, found.choice.qgraph.outputs[0], "y_test", attached.classes)
     scores, final = scores_on(found.choice.qgraph, part, attached)
     right = [values.argmax(axis=1) == part.y for values in (*scores, final)]
     answers = decide(exits, scores, final)

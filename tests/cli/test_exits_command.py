@@ -99,6 +99,9 @@ def test_exits_of_another_output(tmp_path: Path) -> None:
         ("parity", ("train", "val", "test"), "expected labels of output parity in y_train_parity, found none but"),
         ("parity", ("val",), "expected labels of output parity in y_val_parity, found none but"),
         ("parity", ("test",), "expected labels of output parity in y_test_parity, found none but"),
+        ("parity", ("train=7",), "y_train_parity: expected labels 0..1"),
+        ("parity", ("val=7",), "y_val_parity: expected labels 0..1"),
+        ("parity", ("test=7",), "y_test_parity: expected labels 0..1"),
     ],
 )
 def test_outputs_that_have_no_exits(tmp_path: Path, name: str, lacking: tuple[str, ...], expected: str) -> None:
@@ -108,6 +111,8 @@ def test_outputs_that_have_no_exits(tmp_path: Path, name: str, lacking: tuple[st
         arrays[f"y_{part}"] = np.arange(60) % 10
         if part not in lacking:
             arrays[f"y_{part}_parity"] = arrays[f"y_{part}"] % 2
+        if f"{part}=7" in lacking:
+            arrays[f"y_{part}_parity"][-1] = 7
     np.savez(tmp_path / "d.npz", **arrays)
     options = ("--exits", "shared", "--exit-output", name, "--out", tmp_path / "out")
     done = run("compile", TWO_HEADS, "--data", tmp_path / "d.npz", *options)

@@ -241,6 +241,8 @@ def test_the_net_is_what_it_was(nets: Callable[[str], Net], tmp_path: Path) -> N
     """With no exit taken, the outputs of the net are those without exits, byte for byte."""
     net = nets("lenet5")
     plain = compile_model(MODELS / "lenet5.onnx", options=Options(), data=DATA / f"{MODEL_DATA['lenet5']}.npz")
+    grown = net.artifact.report["arena"]["bytes"] - plain.report["arena"]["bytes"]
+    assert net.artifact.report["branch"]["arena_added_bytes"] == grown
     inputs = net.integers(net.data.test.x[:300])
     name = plain.graph.outputs[0]
     expected = run_reference(plain.graph, inputs).values[name]
