@@ -85,7 +85,7 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
 
     budgeted = any(limit is not None for limit in (flash, ram, energy))
     wanted, rule = parse_exits(
-        exits, exit_training, _text(exit_bytes), policy, confidence, max_drop, exit_output
+        exits, exit_training, _text(exit_bytes), policy, confidence, max_drop, exit_output, budgeted=budgeted
     )  # fmt: skip
     drop = max_drop if budgeted or exits == "none" else None
     budget = parse_budget(_text(flash), _text(ram), drop, effort, method, trials, _joules(energy))

@@ -60,6 +60,8 @@ def examine(
 ) -> Examined:
     """Run a part of a data set to the end, and say where every rule would have ended it; drawn in `out`, if given.
 
+    Where the file has no validation part, that is the one which the net was compiled with.
+
     Raises ArtifactError for a folder without exits, DataError for data of another task.
     """
     artifact = load(folder)
@@ -73,12 +75,13 @@ def examine(
             *(int(row["cycles"]) for row in artifact.report["exits"]),
             int(artifact.report["policy"]["full_cycles"]),
         )
+        seed = int(artifact.report["seed"])
     except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(
-            f"{folder}: {REPORT} lacks the cycles of exits ({error}); compile the model anew"
+            f"{folder}: {REPORT} lacks the cycles of exits or the seed ({error}); compile the model anew"
         ) from error
     name = graph.inputs[0]
-    dataset = load_dataset(data, graph.types[name].shape)
+    dataset = load_dataset(data, graph.types[name].shape, seed=seed)
     final = scores_read(graph)[0]
     part = of_output(
         dataset.val if split == "val" else dataset.test, final, graph.outputs[0], f"y_{split}", graph.types[final].size

@@ -250,6 +250,7 @@ def report(prepared: Prepared, found: Compressed[Made] | None, firmware: Made, s
         model=prepared.model.name,
         model_sha256=sha256(prepared.model),
         graph_sha256=firmware.graph_sha256,
+        seed=options.seed,
         target=board.name,
         toolchain=built.measured.result.toolchain,
         params=sum(array.size for array in graph.constants.values()),

@@ -109,7 +109,7 @@ def compile_command(
 
     budgeted = any(limit is not None for limit in (flash, ram, energy))
     wanted, rule = parse_exits(
-        exits, exit_training, exit_bytes, policy, confidence, max_drop, exit_output
+        exits, exit_training, exit_bytes, policy, confidence, max_drop, exit_output, budgeted=budgeted
     )  # fmt: skip
     budget_drop = max_drop if budgeted or exits == "none" else None
     supply = parse_supply(capacitor, v_on=v_on, v_off=v_off, energy=budget_energy, cycles=budget_cycles)

@@ -16,8 +16,10 @@ def parse_exits(
     confidence: float | None,
     max_drop: float | None,
     output: str | None = None,
+    *,
+    budgeted: bool = False,
 ) -> tuple[AskedExits, AskedRule]:
-    """Which exits, and the rule. Raises FreemlError."""
+    """Which exits, and the rule; `max_drop` is that of a budget too where there is one. Raises FreemlError."""
     asked = asked_exits(
         exits, training=training, output=output,
         budget_bytes=None if exit_bytes is None else parse_size(exit_bytes, "--exit-bytes"),
@@ -31,4 +33,13 @@ def parse_exits(
             named = named or ["--exit-training"]
             raise FreemlError(f"{' and '.join(named)}: expected exits to go with, found none; add --exits shared")
         return asked, AskedRule()
-    return asked, parse_rule(policy, max_drop, confidence)
+    rule = parse_rule(policy, max_drop, confidence)
+    if rule.kind == "none":
+        unused = (("--confidence", confidence), ("--max-drop", None if budgeted else max_drop))
+        named = [name for name, value in unused if value is not None]
+        if named:
+            raise FreemlError(
+                f"{' and '.join(named)}: expected a rule to promise something of, found --policy {policy}, which has "
+                "no thresholds and promises nothing; leave it out, or choose another --policy"
+            )
+    return asked, rule

@@ -40,8 +40,10 @@ def reliability(scores: IntArray, labels: IntArray) -> Reliability:
     G. Cooper and M. Hauskrecht, Obtaining well calibrated probabilities using Bayesian binning, AAAI 2015). The share
     of a bin is that distribution's mean given its samples. Shares are made to rise with the margin by pooling adjacent
     violators (M. Ayer et al., 1955). A bin without samples says what the next filled one below says, or the first
-    filled one above. Shares are rounded down.
+    filled one above. Shares are rounded down. Without any sample all shares are a half.
     """
+    if len(labels) == 0:
+        return Reliability(bin_shift=0, right=(127,) * BINS)
     sure = margins(scores)
     right = scores.argmax(axis=1) == labels
     overall = (float(right.sum()) + 1) / (len(right) + 2)

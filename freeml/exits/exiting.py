@@ -13,7 +13,7 @@ from freeml.arranging import arrange
 from freeml.codegen.lower import lower
 from freeml.codegen.program import CProgram
 from freeml.data import Dataset, Part, of_output
-from freeml.exits.asked import AskedExits
+from freeml.exits.asked import AskedExits, ExitsError
 from freeml.exits.attach import Attached, attach
 from freeml.exits.calibrate import reliability
 from freeml.exits.ladders import words
@@ -37,6 +37,9 @@ from freeml.work import layer_costs, work_by_value
 
 Show = Callable[[str, float], None]
 
+NAMED = 5
+"""Classes that a note names, at most."""
+
 LEARNING = 4_000
 """Training inputs that the label-free rule learns its range of exits from, at most."""
 
@@ -54,6 +57,8 @@ class Exiting:
     backbone_arena_bytes: int
     chosen: Chosen | None
     asked: AskedRule
+    unseen: tuple[int, ...]
+    """Classes of which the validation part, which certifies the rule, has no sample."""
     backbone: frozenset[str]
     """Names of the nodes that are not of the branch."""
 
@@ -85,17 +90,23 @@ def exiting(
     told(dataset.train, what="y_train")
     told(dataset.test, what="y_test")  # needed at the end
     val = told(dataset.val, what="y_val")
-    attempt = partial(_exiting, choice, dataset, val, board=board, prices=prices, seed=seed, show=show)
-    found = attempt(asked=asked, rule=rule, walks=None)
+    unseen = tuple(sorted(set(range(classes)) - set(val.y.tolist())))
+    if len(unseen) == classes - 1 and rule.kind != "none":
+        raise ExitsError(
+            f"exits: expected validation samples of two classes at least to certify a rule with, found {len(val.y):,} "
+            f"of class {int(val.y[0])} alone; draw the validation part as the training part was drawn"
+        )
+    attempt = partial(
+        _exiting, choice, dataset, val, board=board, prices=prices, rule=rule, unseen=unseen, seed=seed, show=show
+    )
+    found = attempt(asked=asked, among=None)
     first = found.exits.policy.first
     if first == 0 or asked.names or asked.count is not None or found.chosen is None:
         return found
     # Exits that end nothing cost cycles all the same. Each net of the exits from some one on is certified with the same
     # share of the error as that walk was, so that whichever is taken in the end keeps the promise.
     names = tuple(exit_.point.value for exit_ in found.attached.exits[first:])
-    share = 1 - (1 - rule.confidence) / len(found.exits.exits)
-    fewer = attempt(asked=replace(asked, names=names), rule=replace(rule, confidence=share), walks=1)
-    return replace(fewer, asked=rule)
+    return attempt(asked=replace(asked, names=names), among=len(found.exits.exits))
 
 
 def _exiting(
@@ -107,11 +118,12 @@ def _exiting(
     prices: CostModel | None,
     asked: AskedExits,
     rule: AskedRule,
-    walks: int | None,
+    among: int | None,
+    unseen: tuple[int, ...],
     seed: int,
     show: Show,
 ) -> Exiting:
-    """See `exiting`, of which this is one attempt; `val` has the labels of the output, `walks` is for `choose`."""
+    """See `exiting`, of which this is one attempt; `val` has the labels of the output, `among` is for `choose`."""
     plain = _program(choice.qgraph, board)
     costs = dict(zip((layer.value for layer in plain.layers), _costs(plain, prices, choice), strict=True))
     attached = attach(choice, dataset, asked, costs=costs, seed=seed, show=show)
@@ -148,14 +160,14 @@ def _exiting(
             learning = Samples(scores=tuple(seen), final=end, labels=taught.y)
         chosen = choose(
             draft, [values[certify] for values in scores], final[certify], labels[certify], rule.kind, cycles,
-            max_drop_points=rule.max_drop_points, confidence=rule.confidence, seed=seed, walks=walks,
+            max_drop_points=rule.max_drop_points, confidence=rule.confidence, seed=seed, among=among,
             picking=learning,
         )  # fmt: skip
         draft = replace(draft, policy=replace(chosen.policy, energy=rule.energy))
     return Exiting(
         attached=attached, qgraph=with_answer(qgraph, draft, attached.output), exits=draft, cycles=cycles,
         backbone_cycles=round(sum(costs.values())), backbone_arena_bytes=plain.arena_bytes, chosen=chosen, asked=rule,
-        backbone=frozenset(node.name for node in choice.qgraph.nodes),
+        unseen=unseen, backbone=frozenset(node.name for node in choice.qgraph.nodes),
     )  # fmt: skip
 
 
@@ -225,16 +237,22 @@ def figures_of(
         arena_added_bytes=program.arena_bytes - found.backbone_arena_bytes,
         cycles=extra, share=extra / max(1, found.backbone_cycles),
     )  # fmt: skip
-    chosen = found.chosen
+    chosen, mean_cycles = found.chosen, float(cycles[answers.exit].mean())
+    said = [chosen.note] if chosen is not None and chosen.note else []
+    if chosen is not None and chosen.promised_drop > 0 and found.unseen:
+        unseen = ", ".join(str(label) for label in found.unseen[:NAMED]) + (" ..." if found.unseen[NAMED:] else "")
+        said.append(f"nothing is promised of class {unseen}, of which the validation part has no sample")
+    if chosen is not None and mean_cycles > found.backbone_cycles:
+        said.append("the exits cost more than ending early saves; without them, --exits none, the net is faster")
     policy = PolicyFigures(
         name=exits.policy.kind, threshold=words(exits.policy, exits), energy=exits.policy.energy,
         promised_drop=None if chosen is None else chosen.promised_drop, confidence=found.asked.confidence,
         val_drop=0.0 if chosen is None else chosen.val_drop, val_samples=0 if chosen is None else chosen.samples,
         achieved_drop=lost.drop, achieved_interval=(lost.low, lost.high), accuracy=float(after.mean()),
-        mean_cycles=float(cycles[answers.exit].mean()), full_cycles=found.cycles[-1],
+        mean_cycles=mean_cycles, full_cycles=found.cycles[-1],
         backbone_cycles=found.backbone_cycles,
         shares=tuple((np.bincount(answers.exit, minlength=len(cycles)) / len(after)).tolist()),
-        note="" if chosen is None else chosen.note,
+        note="; ".join(said),
     )  # fmt: skip
     return rows, branch, policy
 

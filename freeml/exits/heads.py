@@ -257,6 +257,8 @@ def choose_penalty(words: Array, aim: Array, before: FloatArray | None, seed: in
     folds = folds_of(len(words), seed, copies, max(FOLD_SINGLE, FOLD_SAMPLES // copies))
     losses = dict.fromkeys(PENALTIES, 0.0)
     for held in range(FOLDS):
+        if len(folds[held]) == 0:  # fewer samples than folds
+            continue
         kept = np.sort(np.concatenate([fold for index, fold in enumerate(folds) if index != held]))
         start: tuple[Layer, ...] = ()
         for penalty in sorted(PENALTIES, reverse=True):

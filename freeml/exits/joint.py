@@ -121,9 +121,10 @@ def retrain_jointly(
         macs = sum(macs_by_value(graph).values())
         most = int(max(LEAST_SAMPLES, min(SAMPLES, WORK / (9 * macs))))
         rows = np.random.default_rng(seed).permutation(len(found.labels))[:most]
-        held, kept = np.sort(rows[: len(rows) // HELD]), np.sort(rows[len(rows) // HELD :])
+        held, kept = np.split(rows, [max(1, len(rows) // HELD)])
         lesson, judge = (
-            _lesson(twin, head, dataset.train.x[part], found.labels[part], found.output) for part in (kept, held)
+            _lesson(twin, head, dataset.train.x[part], found.labels[part], found.output)
+            for part in (np.sort(kept), np.sort(held))
         )
         batches = max(1, len(kept) // BATCH)
         epochs = int(max(2, min(max(EPOCHS, STEPS / batches), WORK / (3 * macs * len(kept)))))

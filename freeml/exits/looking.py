@@ -10,9 +10,10 @@ import numpy as np
 from freeml.evaluate import as_input
 from freeml.exits.asked import ExitsError
 from freeml.exits.features import Part, Scored, Slice, choose_slices, pooled, slices_of
-from freeml.exits.points import Point, choose_points
+from freeml.exits.points import MOVES, Point, choose_points
 from freeml.ir.graph import QGraph
 from freeml.ir.types import Array, FloatArray, IntArray
+from freeml.ops.lut import QInterpolated, QTable
 from freeml.ops.softmax import QSoftmax
 from freeml.quant.quantize import quantize_input
 
@@ -76,8 +77,16 @@ def logits_of(qgraph: QGraph, output: str, answers: Array) -> FloatArray:
     """What the integers of the net's answers (samples, classes) stand for, as logits."""
     type_ = qgraph.types[output]
     real: FloatArray = (answers.astype(np.float64) - type_.zero_point) * type_.scale
-    if isinstance(next(s.op for s in qgraph.stages() if output in s.outputs), QSoftmax):
-        real = np.log(np.maximum(real, LEAST_SHARE))
+    makers = {value: stage for stage in qgraph.stages() for value in stage.outputs}
+    maker = makers[output]
+    while isinstance(maker.op, MOVES) and maker.inputs[0] in makers:
+        maker = makers[maker.inputs[0]]
+    if isinstance(maker.op, QSoftmax):
+        return np.asarray(np.log(np.maximum(real, LEAST_SHARE)))
+    least, most = ((edge - type_.zero_point) * type_.scale for edge in (type_.qmin, type_.qmax))
+    if isinstance(maker.op, (QTable, QInterpolated)) and least >= 0 and most <= 1:  # of sigmoids, one for each class
+        share = np.clip(real, LEAST_SHARE, 1 - LEAST_SHARE)
+        return np.asarray(np.log(share / (1 - share)))
     return real
 
 

@@ -79,7 +79,8 @@ def _products(qgraph: QGraph, op: QConv, stage: Stage[QOp], x: Tensor) -> Tensor
         x = x.contiguous(memory_format=torch.channels_last)  # twice as fast, the pool behind it more than that
     convolve = functional.conv1d if len(op.window.kernel) == 1 else functional.conv2d
     filters = torch.from_numpy(kernel.astype(np.float64)).to(dtype)
-    return convolve(x, filters, stride=op.window.strides, dilation=op.window.dilations, groups=op.group)
+    with torch.backends.nnpack.flags(enabled=False):  # its transforms would not be exact
+        return convolve(x, filters, stride=op.window.strides, dilation=op.window.dilations, groups=op.group)
 
 
 def _plain(window: Window) -> bool:

@@ -19,8 +19,10 @@ MOST_CLASSES = 256
 COUNT = 3
 """Exits where nothing else is asked."""
 
-_MOVES = (QReshape, QTranspose, QCopy)
-_ENDS = (*_MOVES, QSoftmax, QLogSoftmax, QArgMax, QTable, QInterpolated)
+MOVES = (QReshape, QTranspose, QCopy)
+"""Operators that give what they are given, in another shape or place."""
+
+_ENDS = (*MOVES, QSoftmax, QLogSoftmax, QArgMax, QTable, QInterpolated)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,7 +75,7 @@ def candidates(graph: Graph, qgraph: QGraph, costs: Mapping[str, float]) -> tupl
     for index, node in enumerate(qgraph.nodes):
         (value, *more) = node.outputs
         type_ = qgraph.types[value]
-        moved = all(isinstance(stage.op, _MOVES) for stage in node.stages)
+        moved = all(isinstance(stage.op, MOVES) for stage in node.stages)
         if more or moved or value in ends or value not in graph.types or type_.dtype == "int32" or type_.size < 2:
             continue
         if type_.shape[:1] != (1,) or graph.types[value].shape != type_.shape:
@@ -130,7 +132,7 @@ def _resolve(graph: Graph, qgraph: QGraph, places: Sequence[Point], name: str) -
         value = node.outputs[0]
         while value not in by_value:  # a view of a place is that place
             maker = qgraph.producer(value)
-            if maker is None or not isinstance(maker.op, _MOVES):
+            if maker is None or not isinstance(maker.op, MOVES):
                 break
             value = maker.stages[0].inputs[0]
         if value in by_value:

@@ -41,6 +41,10 @@ CELLS = 40
 REACH = 9.0
 """Standard deviations beyond which counts are left out: a chance below 1e-15, covered by `SLACK`."""
 
+COUNTED = 100_000
+"""Samples beyond which `needed` says how many it takes by the formula alone, a few too many or too few: nobody has
+them."""
+
 SLACK = 1e-9
 HALVINGS = 20
 
@@ -197,6 +201,8 @@ def needed(drop: float, confidence: float) -> int | None:
     if drop >= 1:
         return 1
     count: int = max(1, ceil(log(1 - confidence) / log1p(-drop)))
+    if count > COUNTED:
+        return ceil(log((1 - confidence) * (1 - ASIDE)) / log1p(-drop))
     while not certified(0, 0, count, drop, confidence):
         count += max(1, count // 500)
     return count

@@ -78,9 +78,9 @@ class Chosen:
 
     `promised_drop` is what the drop stays within with `confidence`; 0 where inference always runs to the end, which
     `note` then explains. `bound` is the smallest drop that the certifying samples alone would promise of this rule, had
-    it been the only one; `val_drop` what they lost on average, `lost` and `gained` of `samples` answers. For kind
-    "label-free" a loss is an answer that differs from the end's, which is never less. `shares` of inferences that end
-    at each exit and at the end, and the mean cycles, are of those samples too.
+    it been the only one of its walk; `val_drop` what they lost on average, `lost` and `gained` of `samples` answers.
+    For kind "label-free" a loss is an answer that differs from the end's, which is never less. `shares` of inferences
+    that end at each exit and at the end, and the mean cycles, are of those samples too.
     """
 
     policy: Policy
@@ -95,6 +95,16 @@ class Chosen:
     mean_cycles: float
     refined: bool
     note: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Promise:
+    """At most the share `drop` of answers is lost, with `confidence`; `tested` is that of one walk, which shares the
+    error with others."""
+
+    drop: float
+    confidence: float
+    tested: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,15 +145,16 @@ def choose(
     confidence: float = 0.95,
     picking: Samples | None = None,
     seed: int = 0,
-    walks: int | None = None,
+    among: int | None = None,
 ) -> Chosen:
     """The rule of a kind that takes the fewest cycles among those certified on validation samples.
 
     `val_scores` are those of all exits, each (samples, classes), `val_final` those of the end; `cycles_per_exit` what
     an inference takes that ends at each exit, and at the end. `picking` are labelled samples apart from the validation
     part (those of training will do), by which exits may get thresholds of their own; without them, a half of the
-    validation samples is set apart for that where there are plenty. `walks` None is one from every exit on.
-    "label-free" reads no labels. Raises FreemlError.
+    validation samples is set apart for that where there are plenty. Walks are one from every exit on; or with
+    `among` the one of all exits, which shares the error with as many less one that are not made. "label-free" reads
+    no labels, and makes one walk. Raises FreemlError.
     """
     check_promise(max_drop_points, confidence)
     if kind == "label-free":
@@ -153,18 +164,18 @@ def choose(
         )  # fmt: skip
     drop = max_drop_points / 100
     samples = Samples(scores=tuple(val_scores), final=val_final, labels=val_labels)
-    families = walks or len(exits.exits)  # of the exits from some one on
-    shared = 1 - (1 - confidence) / families
+    families = 1 if among else len(exits.exits)  # of the exits from some one on
+    shared = 1 - (1 - confidence) / (among or families)
     least = needed(drop, shared)
-    if least is None or len(samples) < least:
+    if not among and (least is None or len(samples) < least):
         families, shared, least = 1, confidence, needed(drop, confidence)
+    promise = _Promise(drop=drop, confidence=confidence, tested=shared)
     if picking is None and kind in REFINED and least is not None and len(samples) >= PLENTY * least:
         order = np.random.default_rng(seed).permutation(len(samples))
         half = len(samples) // 2
         picking, samples = samples.at(np.sort(order[:half])), samples.at(np.sort(order[half:]))
-    found = [_from(exits, first, samples, picking, kind, cycles_per_exit, drop, shared) for first in range(families)]
-    best = min(found, key=lambda chosen: chosen.mean_cycles)
-    return replace(best, confidence=confidence)
+    found = [_from(exits, first, samples, picking, kind, cycles_per_exit, promise) for first in range(families)]
+    return min(found, key=lambda chosen: chosen.mean_cycles)
 
 
 def _from(
@@ -174,8 +185,7 @@ def _from(
     picking: Samples | None,
     kind: PolicyKind,
     cycles_per_exit: Sequence[int],
-    drop: float,
-    confidence: float,
+    promise: _Promise,
 ) -> Chosen:
     """The rule of fewest cycles among those certified that end inferences at exit `first` or later."""
     rules = ladder(exits, kind, samples.final.shape[1], first=first)
@@ -184,11 +194,11 @@ def _from(
     if picking is not None and kind in REFINED and len(rules.rows) > 0:
         trial = _view(exits, picking, rules, cycles_per_exit)
         own = _own_thresholds(trial, len(rules.rows))
-        tied_cycles = _walk(trial, path, drop, confidence, len(samples)).cycles
-        if _walk(trial, own, drop, confidence, len(samples)).cycles <= WORTH * tied_cycles:
+        tied_cycles = _walk(trial, path, promise, len(samples)).cycles
+        if _walk(trial, own, promise, len(samples)).cycles <= WORTH * tied_cycles:
             path, refined = own, True
-    found = _walk(view, path, drop, confidence, len(samples))
-    return _chosen(rules, view, found, drop, confidence, refined=refined)
+    found = _walk(view, path, promise, len(samples))
+    return _chosen(rules, view, found, promise, refined=refined)
 
 
 def label_free(
@@ -212,7 +222,7 @@ def label_free(
     further, but nothing is promised of them. Raises FreemlError.
     """
     check_promise(max_drop_points, confidence)
-    drop = max_drop_points / 100
+    promise = _Promise(drop=max_drop_points / 100, confidence=confidence, tested=confidence)
     order = np.random.default_rng(seed).permutation(len(final))
     # With one sample or none to certify, the walk certifies nothing; no special case is needed.
     apart = 0 if learning is not None else len(final) // 4
@@ -229,8 +239,8 @@ def label_free(
         first_row=levels(exits, kept, rules), loss=(answers != answers[-1]).astype(np.int64),
         cycles=np.array(cycles_per_exit),
     )  # fmt: skip
-    found = _walk(view, rules.tied(), drop, confidence, len(rest))
-    chosen = _chosen(rules, view, found, drop, confidence, refined=False)
+    found = _walk(view, rules.tied(), promise, len(rest))
+    chosen = _chosen(rules, view, found, promise, refined=False)
     if first > last:
         return replace(chosen, note=f"{TO_THE_END}: the entropy of no exit tells which answers would change")
     return chosen
@@ -245,7 +255,7 @@ def _view(exits: Exits, samples: Samples, rules: Ladder, cycles_per_exit: Sequen
     )
 
 
-def _walk(view: _View, path: Path, drop: float, confidence: float, count: int) -> _Walked:
+def _walk(view: _View, path: Path, promise: _Promise, count: int) -> _Walked:
     """Along the path until a rule is not certified. Counts are taken as if there were `count` samples like these, which
     for the samples that certify there are."""
     scale = count / max(1, view.loss.shape[1])
@@ -261,7 +271,7 @@ def _walk(view: _View, path: Path, drop: float, confidence: float, count: int) -
         before = ends
         lost, gained, cycles = view.counts(at)
         found = (round(lost * scale), round(gained * scale))
-        if found != tested and not certified(*found, count, drop, confidence):
+        if found != tested and not certified(*found, count, promise.drop, promise.tested):
             return _Walked(at=best, cycles=fewest, stopped=True)
         tested = found
         if cycles < fewest:
@@ -317,36 +327,36 @@ def _descend(first_row: IntArray, cost: FloatArray, start: tuple[int, ...], rows
     return least, tuple(at)
 
 
-def _chosen(rules: Ladder, view: _View, walked: _Walked, drop: float, confidence: float, *, refined: bool) -> Chosen:
+def _chosen(rules: Ladder, view: _View, walked: _Walked, promise: _Promise, *, refined: bool) -> Chosen:
     count = view.loss.shape[1]
     exits = len(view.first_row)
     ends = any(row >= 0 for row in walked.at)
     lost, gained, cycles = view.counts(walked.at)
     share = np.bincount(reached(view.first_row, walked.at), minlength=exits + 1) / count
     return Chosen(
-        policy=rules.policy(walked.at), promised_drop=drop if ends else 0.0, confidence=confidence,
-        bound=upper(lost, gained, count, confidence) if ends else 0.0,
+        policy=rules.policy(walked.at), promised_drop=promise.drop if ends else 0.0, confidence=promise.confidence,
+        bound=upper(lost, gained, count, promise.tested) if ends else 0.0,
         val_drop=(lost - gained) / count, lost=lost, gained=gained, samples=count,
         shares=tuple(share.tolist()), mean_cycles=cycles, refined=refined and ends,
-        note="" if ends else _why_never(count, drop, confidence, rules.kind, stopped=walked.stopped),
+        note="" if ends else _why_never(count, promise, rules.kind, stopped=walked.stopped),
     )  # fmt: skip
 
 
-def _why_never(count: int, drop: float, confidence: float, kind: PolicyKind, *, stopped: bool) -> str:
+def _why_never(count: int, promise: _Promise, kind: PolicyKind, *, stopped: bool) -> str:
     if kind == "none":
         return ""
     if not stopped:
         return f"{TO_THE_END}: no rule of kind {kind} ends an inference early, or none saves cycles by it"
-    said = f"{TO_THE_END}: no rule of kind {kind} is certified to lose at most {100 * drop:g} points"
-    least = needed(drop, confidence)
+    said = f"{TO_THE_END}: no rule of kind {kind} is certified to lose at most {100 * promise.drop:g} points"
+    least = needed(promise.drop, promise.tested)
     if least is None:
         return f"{said}: no number of samples shows that nothing at all is lost; allow a drop above 0"
     if count < least:
         return (
-            f"{said} with confidence {confidence:g}: that takes {least:,} samples without a loss, and there are "
+            f"{said} with confidence {promise.confidence}: that takes {least:,} samples without a loss, and there are "
             f"{count:,}; give more validation data, or allow a larger drop"
         )
     return (
-        f"{said} with confidence {confidence:g}: of {count:,} samples even the most careful one that ends any early "
-        "loses too many; allow a larger drop, or place exits later"
+        f"{said} with confidence {promise.confidence}: of {count:,} samples even the most careful one that ends any "
+        "early loses too many; allow a larger drop, or place exits later"
     )

@@ -14,7 +14,8 @@ def with_answer(graph: QGraph, exits: Exits, final: str) -> QGraph:
     """The net with its answer as the last output, in place of the scores of exits; `final` are the net's own scores."""
     scores = tuple(exit_.value for exit_ in exits.exits)
     name = ANSWER
-    while name in graph.types:
+    taken = {*graph.types, *(node.name for node in graph.nodes)}
+    while name in taken:
         name += "_"
     node = single(name, QAnswer(exits=exits), (final, *scores), (name,), "exits")
     result = replace(

@@ -16,6 +16,7 @@ import numpy as np
 from freeml.ir.graph import Node, QGraph, QOp, Stage, single, verify
 from freeml.ir.rewrite import Editor
 from freeml.ir.types import QType, Shape
+from freeml.ops.answer import QAnswer
 from freeml.ops.base import LoweredOp
 from freeml.ops.dense import QDense
 from freeml.ops.reshape import QReshape
@@ -261,6 +262,7 @@ class _Layout:
             stored = self.logical(value)
             if stored != value:
                 self._rename_output(stored, value)
+        self.edit.nodes.sort(key=lambda node: isinstance(node.op, QAnswer))  # it comes behind the views of outputs too
         result = cast(QGraph, self.edit.finish())
         verify(result)
         return result

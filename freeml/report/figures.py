@@ -244,7 +244,8 @@ class PolicyFigures:
 class Report:
     """Everything `freeml compile` reports; `report.json` holds the same.
 
-    The hashes are those of the ONNX file and of model.graph.json, the integer graph that the reference runs. `far` are
+    The hashes are those of the ONNX file and of model.graph.json, the integer graph that the reference runs; `seed` is
+    what all that was drawn by chance follows from, a validation part among it where the data had none. `far` are
     the addresses that the code reads far constants from, by C name.
     """
 
@@ -252,6 +253,7 @@ class Report:
     model: str
     model_sha256: str
     graph_sha256: str
+    seed: int
     target: str
     toolchain: str
     params: int

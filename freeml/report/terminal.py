@@ -153,12 +153,13 @@ def print_exits(report: Mapping[str, Any]) -> None:
     )  # fmt: skip
     low, high = (100 * bound for bound in policy["achieved_interval"])
     promised = policy["promised_drop"]
-    words = "" if promised is None else f", promised {100 * promised:.2f} with confidence {policy['confidence']:g}"
+    words = "" if promised is None else f", promised {100 * promised:.2f} with confidence {policy['confidence']}"
+    saved = 1 - policy["mean_cycles"] / max(1, policy["backbone_cycles"])
     energy, mean = " + energy" if policy["energy"] else "", policy["mean_cycles"]
     line(
         f"policy {policy['name']}{energy} at {policy['threshold']}: accuracy {percent(policy['accuracy'])}, "
         f"{100 * policy['achieved_drop']:.2f} points lost ({low:.2f} to {high:.2f}){words}; {mean:,.0f} {unit} on "
-        f"average, {1 - mean / max(1, policy['backbone_cycles']):.1%} less than without exits"
+        f"average, {abs(saved):.1%} {'less' if saved >= 0 else 'more'} than without exits"
     )
 
 

@@ -44,6 +44,8 @@ def test_what_it_prints(tmp_path: Path) -> None:
         (("--exits", "shared", "--confidence", 1), "--confidence: expected a probability"),
         (("--exits", "shared", "--max-drop", -1), "--max-drop: expected 0 to 100"),
         (("--exits", "shared", "--exit-bytes", 20), "at most 20 bytes"),
+        (("--exits", "shared", "--policy", "none", "--max-drop", 2), "--max-drop: expected a rule to promise"),
+        (("--exits", "shared", "--policy", "energy", "--confidence", 0.9), "--confidence: expected a rule to promise"),
         (("--policy", "entropy"), "expected exits to go with, found none"),
         (("--exit-training", "joint"), "expected exits to go with, found none"),
         (("--exits", "shared", "--exit-training", "joint", "--flash", "14KB"), "expected no budget beside it"),
@@ -118,6 +120,22 @@ def test_outputs_that_have_no_exits(tmp_path: Path, name: str, lacking: tuple[st
     done = run("compile", TWO_HEADS, "--data", tmp_path / "d.npz", *options)
     assert done.exit_code == 2 and expected in done.output, done.output
     assert not (tmp_path / "out").exists()
+
+
+def test_the_validation_part_is_that_of_the_compile(tmp_path: Path) -> None:
+    """Drawn from the training part by the seed of the compile, where the data have none."""
+    arrays = {name: array for name, array in np.load(DATA).items() if not name.endswith("_val")}
+    data, out = tmp_path / "d.npz", tmp_path / "out"
+    np.savez(data, **arrays)
+    done = run("compile", MODEL, "--data", data, "--out", out, "--seed", 5, *OPTIONS, "--json")
+    assert done.exit_code == 0, done.output
+    policy = json.loads(done.stdout)["policy"]
+    found = json.loads(run("exits", out, "--data", data, "--split", "val", "--points", 2, "--json").stdout)
+    assert found["samples"] == policy["val_samples"]
+    assert found["accuracies"][-1] - found["compiled"]["accuracy"] == pytest.approx(policy["val_drop"])
+    report = json.loads((out / "report.json").read_text())
+    (out / "report.json").write_text(json.dumps({key: value for key, value in report.items() if key != "seed"}))
+    assert "lacks the cycles of exits or the seed" in refusal("exits", out, "--data", data, kind="ArtifactError")
 
 
 def test_a_folder_without_exits(compiled: Compiled) -> None:

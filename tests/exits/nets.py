@@ -35,6 +35,17 @@ def dataset(**changes: NDArray[np.generic]) -> Dataset:
     return load_dataset({**arrays, **changes}, (1, *IMAGE))
 
 
+ENDS = {
+    "": (),
+    **{kind: (node(kind, "logits", "answer", name="end"),) for kind in ("Softmax", "ArgMax", "Sigmoid")},
+    "Reshape": (node("Reshape", "logits column", "answer", name="end"),),
+    "SoftmaxReshape": (
+        node("Softmax", "logits", "shares", name="shares"), node("Reshape", "shares column", "answer", name="end")
+    ),
+}  # fmt: skip
+"""Operators behind the logits, by name."""
+
+
 def _graph(end: str, last: NDArray[np.float64], bias: NDArray[np.float64]) -> Graph:
     nodes = [
         node("Conv", "x w1", "c1", name="first", pads=[1, 1, 1, 1]),
@@ -45,21 +56,22 @@ def _graph(end: str, last: NDArray[np.float64], bias: NDArray[np.float64]) -> Gr
         node("Gemm", "f w3", "h", name="hidden"),
         node("Relu", "h", "a", name="hidden_relu"),
         node("Gemm", "a w4 b4", "logits", name="logits"),
-        *([node(end, "logits", "answer", name="end")] if end else []),
+        *ENDS[end],
     ]
     constants = {
         "w1": normal(6, 2, 3, 3) / 4, "w2": normal(8, 6, 3, 3, seed=1) / 7, "w3": normal(128, 20, seed=2) / 8,
-        "w4": last.astype(np.float32), "b4": bias.astype(np.float32),
+        "w4": last.astype(np.float32), "b4": bias.astype(np.float32), "column": np.array([CLASSES, 1]),
     }  # fmt: skip
     kind = TensorProto.INT64 if end == "ArgMax" else TensorProto.FLOAT
-    model = build(nodes, {"x": (1, *IMAGE)}, ["answer" if end else "logits"], constants, output_type=kind)
+    used = {k: v for k, v in constants.items() if any(k in n.input for n in nodes)}
+    model = build(nodes, {"x": (1, *IMAGE)}, ["answer" if end else "logits"], used, output_type=kind)
     return run_passes(import_model(model, None), PASSES)
 
 
 @lru_cache(maxsize=4)
 def net(end: str = "", classes: int = CLASSES) -> Choice:
-    """Two convolutions and two dense layers, random but for the last, which least squares found. `end` is an operator
-    behind the logits; other than CLASSES `classes` leave the last layer random."""
+    """Two convolutions and two dense layers, random but for the last, which least squares found. `end` is what stands
+    behind the logits (`ENDS`); other than CLASSES `classes` leave the last layer random."""
     last, bias = normal(20, classes, seed=3).astype(np.float64), np.zeros(classes)
     if classes == CLASSES:
         x, y = samples(800, 7)

@@ -49,6 +49,11 @@ def test_few_samples_say_little():
     assert reliability(far, np.zeros(40, dtype=np.int64)).right[-1] == int(255 * (40 + 2 * 41 / 42) / 42)
 
 
+def test_no_samples_say_nothing():
+    table = reliability(np.zeros((0, 4), dtype=np.int64), np.zeros(0, dtype=np.int64))
+    assert table.right == (127,) * BINS
+
+
 def test_pooled_violators_are_the_nearest_rising_sequence():
     rng = np.random.default_rng(0)
     for _ in range(12):

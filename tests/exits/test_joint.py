@@ -91,6 +91,12 @@ def test_further_outputs_are_kept(monkeypatch):
     assert wrong[1] < 0.5 * wrong[0]
 
 
+def test_as_few_samples_as_classes(monkeypatch):
+    monkeypatch.setattr(joint, "STEPS", 3)
+    data = dataset(x_train=samples(4, 0)[0], y_train=np.arange(4))
+    verify(retrain_jointly(net().graph, data, asked(), seed=0))
+
+
 def test_what_cannot_be_trained(monkeypatch):
     monkeypatch.delitem(twin.FORMS, Conv)
     with pytest.raises(ExitsError, match=r"joint.*first.*Conv cannot be trained.*two-stage"):

@@ -75,6 +75,17 @@ def test_needed():
     assert needed(0.0, 0.95) is None and needed(1.0, 0.95) == 1
 
 
+def test_needed_for_next_to_nothing(monkeypatch):
+    """As many as nobody has are not counted out."""
+    counted = needed(0.001, 0.95)
+    monkeypatch.setattr("freeml.exits.risk.COUNTED", 10)
+    assert needed(0.001, 0.95) == pytest.approx(counted, rel=0.003)
+    assert needed(1e-9, 0.95) == pytest.approx(3.0057e9, rel=1e-3)
+    with monkeypatch.context() as patch:
+        patch.setattr("freeml.exits.risk._log_factorials", None)  # which would take 8 bytes for each
+        assert needed(1e-17, 0.95) > 1e17
+
+
 def test_upper():
     for lost, gained, count in ((0, 0, 800), (3, 0, 800), (10, 10, 1000), (1, 30, 500), (400, 0, 500)):
         found = upper(lost, gained, count, 0.95)
@@ -230,7 +241,7 @@ def one_bound(monkeypatch):
 
 @pytest.mark.parametrize("kind", SET)
 def test_the_promise_holds(truth, one_bound, kind):
-    kept, cycles, _ = truth.kept(kind, 400, 2.0, walks=1 if kind == "entropy" else None)
+    kept, cycles, _ = truth.kept(kind, 400, 2.0, among=1 if kind == "entropy" else None)
     assert kept >= 0.95
     assert kind == "patience" or cycles < 0.85  # nor is it bought by running to the end
 
@@ -239,7 +250,7 @@ def test_the_promise_holds_where_exits_get_thresholds_of_their_own(one_bound, mo
     """A half of the samples picks, the other half certifies. The first exit thinks itself four times surer than it is."""
     monkeypatch.setattr(thresholds, "PLENTY", 8)
     monkeypatch.setattr(thresholds, "PRICES", thresholds.PRICES[::3])  # coarser: 200 paths are a while
-    kept, cycles, refined = Truth(bent_exits()).kept("confidence", 8 * needed(0.05, 0.95), 5.0, walks=1)
+    kept, cycles, refined = Truth(bent_exits()).kept("confidence", 8 * needed(0.05, 0.95), 5.0, among=1)
     assert kept >= 0.95 and refined > 0.7 and cycles < 0.75
 
 
@@ -301,6 +312,17 @@ def test_few_samples_promise_nothing():
     assert "no number of samples shows that nothing at all is lost" in chosen("entropy", max_drop_points=0.0).note
     assert "even the most careful one" in chosen("patience", 800, max_drop_points=0.5, confidence=0.9).note
     assert chosen("none").note == "" and chosen("none").policy == never("none", 3)
+
+
+def test_a_walk_that_shares_the_error_with_others():
+    """Tested at its share of the error, and named by the confidence that was asked for."""
+    least = needed(0.01, 1 - (1 - 0.95) / 3)
+    assert f"with confidence 0.95: that takes {least} samples" in chosen("confidence", least - 1, among=3).note
+    assert "with confidence 0.9999999999999: that takes" in chosen("confidence", 800, confidence=0.9999999999999).note
+    alone, among = (chosen("entropy", 800, max_drop_points=2.0, among=number) for number in (1, 3))
+    assert among.confidence == alone.confidence == 0.95 and among.mean_cycles > alone.mean_cycles
+    alone, among = (chosen("label-free", 1000, max_drop_points=2.0, among=number) for number in (None, 3))
+    assert alone == among  # it has but one walk
 
 
 def test_exits_that_save_nothing_are_not_taken():
