@@ -245,12 +245,18 @@ def _conv(op: Conv, inputs: Inputs) -> Tensor:
     pads = [n for pair in reversed(op.pads) for n in pair]
     if any(pads):
         flat = functional.pad(flat, pads)
+    strides = op.strides
+    if set(kernel) == {1} and max(strides) > 1:
+        # What no window reads is left out first: oneDNN's slopes of pointwise convolutions with strides are wrong, and
+        # overrun its memory, for few channels (github.com/uxlfoundation/oneDNN/issues/6035).
+        flat = flat[(slice(None),) * 2 + tuple(slice(None, None, stride) for stride in strides)]
+        strides = (1,) * len(kernel)
     if len(kernel) == 2:
         y = functional.conv2d(
-            flat.contiguous(memory_format=torch.channels_last), w, bias, op.strides, 0, op.dilations, op.group
+            flat.contiguous(memory_format=torch.channels_last), w, bias, strides, 0, op.dilations, op.group
         )
     elif len(kernel) == 1:
-        y = functional.conv1d(flat, w, bias, op.strides, 0, op.dilations, op.group)
+        y = functional.conv1d(flat, w, bias, strides, 0, op.dilations, op.group)
     else:  # no spatial axis: a map of one position
         y = functional.conv1d(flat[..., None], w[..., None], bias, 1, 0, 1, op.group)[..., 0]
     return _clamped(y.reshape(*x.shape[:2], *y.shape[1:]), op.clamp)

@@ -16,6 +16,7 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, execute
 from freeml.ops.base import FloatOp
 from freeml.ops.clip import Clip
+from freeml.ops.conv import Conv
 from freeml.passes.driver import run_passes
 from freeml.pipeline import PASSES
 from ops.nets import nets
@@ -98,3 +99,25 @@ def test_gradients_reach_every_parameter() -> None:
     for name, tensor in twin.parameters.items():
         assert tensor.grad is not None, name
         assert bool(tensor.grad.abs().sum() > 0), name
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_slopes_of_convolutions(seed: int) -> None:
+    """In float32, by the library that is quick, those of float64: also of few channels, which libraries get wrong."""
+    rng = np.random.default_rng(seed)
+    groups = int(rng.integers(1, 4)) if seed % 3 == 0 else 1
+    inputs, outputs = (groups * int(rng.integers(1, 18)) for _ in range(2))
+    kernel = (1, 1) if seed % 2 else tuple(int(n) for n in rng.integers(1, 4, size=2))
+    op = Conv(
+        pads=((0, 0), (0, 0)) if seed % 5 else ((1, 1), (1, 0)), strides=tuple(int(n) for n in rng.integers(1, 4, size=2)),
+        dilations=(1, 1), group=groups,
+    )  # fmt: skip
+    arrays = rng.normal(size=(8, 1, inputs, 9, 12)), rng.normal(size=(1, outputs, inputs // groups, *kernel))
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        tensors = tuple(torch.from_numpy(array).to(dtype).requires_grad_() for array in arrays)
+        y = FORMS[Conv](op, tensors)
+        weight = torch.sin(torch.arange(y.numel(), dtype=dtype)).reshape(y.shape)
+        found.append(torch.autograd.grad((y * weight).sum(), tensors))
+    for single, double in zip(*found, strict=True):
+        assert torch.allclose(single.double(), double, rtol=1e-4, atol=1e-4 * float(double.abs().max()))
