@@ -121,3 +121,21 @@ def test_slopes_of_convolutions(seed: int) -> None:
         found.append(torch.autograd.grad((y * weight).sum(), tensors))
     for single, double in zip(*found, strict=True):
         assert torch.allclose(single.double(), double, rtol=1e-4, atol=1e-4 * float(double.abs().max()))
+
+
+def test_pointwise_convolutions_are_given_no_strides(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What oneDNN overruns its memory by is told by nobody at once: a later allocation fails, or none does."""
+    asked = []
+
+    def spy(x: torch.Tensor, w: torch.Tensor, bias: None, strides: tuple[int, ...], *rest: object) -> torch.Tensor:
+        asked.append((x.shape[2:], tuple(strides)))
+        return conv2d(x, w, bias, strides, *rest)
+
+    conv2d = torch.nn.functional.conv2d
+    monkeypatch.setattr(torch.nn.functional, "conv2d", spy)
+    op = Conv(pads=((0, 0), (0, 1)), strides=(2, 3), dilations=(1, 1))
+    x, w = torch.randn(2, 1, 3, 9, 11), torch.randn(1, 4, 3, 1, 1)
+    found = FORMS[Conv](op, (x, w))
+    assert asked == [((5, 4), (1, 1))]
+    expected = op.run((x.double().numpy(), w.double().numpy()))[0]
+    assert np.allclose(found.numpy(), expected, atol=1e-5)
