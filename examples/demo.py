@@ -22,7 +22,8 @@ from freeml import power
 from freeml.artifact import Artifact
 from freeml.commands.compile import share_before
 from freeml.errors import FreemlError
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.power.result import PowerReport
 from freeml.report import terminal
 from freeml.verification import ORT_FLOAT, ORT_QUANTIZED, Verification, verify

@@ -15,7 +15,8 @@ from pathlib import Path
 from examples.data import MODEL_DATA, DataError, ensure_npz
 from freeml.artifact import Artifact
 from freeml.errors import FreemlError
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.report import terminal
 
 HERE = Path(__file__).resolve().parent

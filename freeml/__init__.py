@@ -81,7 +81,8 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     """
     from freeml.compression.budget import parse_budget
     from freeml.exits.asking import parse_exits
-    from freeml.pipeline import Options, compile_model
+    from freeml.options import Options
+    from freeml.pipeline import compile_model
 
     budgeted = any(limit is not None for limit in (flash, ram, energy))
     wanted, rule = parse_exits(

@@ -11,7 +11,7 @@ from typing import Any
 from freeml.artifact import REPORT, Artifact, load
 from freeml.errors import ArtifactError
 from freeml.fit import measure
-from freeml.pipeline import lower_planned
+from freeml.making import lower_planned
 from freeml.regions.cutting import RegionError
 from freeml.report.figures import Bytes, Limits
 from freeml.sim.board import simulator_missing

@@ -20,7 +20,9 @@ from freeml.targets import Board
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
-    from freeml.pipeline import Made, Options, Prepared
+    from freeml.making import Made
+    from freeml.options import Options
+    from freeml.pipeline import Prepared
 
 
 def arena_figures(imported: Graph, firmware: Made, board: Board) -> figures.Arena:

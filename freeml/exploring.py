@@ -18,7 +18,9 @@ from freeml.compression.channels import find_channels
 from freeml.compression.coarse import without_formats
 from freeml.errors import CompressionError, DoesNotFitError, FreemlError, OutputFolderError
 from freeml.ir.types import Array
-from freeml.pipeline import Made, Options, Prepared, prepare, report
+from freeml.making import Made
+from freeml.options import Options
+from freeml.pipeline import Prepared, prepare, report
 from freeml.report.front import draw
 from freeml.searching import search, search_folder
 from freeml.targets import get as get_board

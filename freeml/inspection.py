@@ -15,10 +15,10 @@ from freeml.fit import board_limits, estimated_excess
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.problems import Survey, survey
 from freeml.ir.graph import Graph, QGraph
+from freeml.making import lower_graph
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
 from freeml.passes.standard import PASSES
-from freeml.pipeline import lower_graph
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from freeml.report.figures import Limits

@@ -21,7 +21,8 @@ from freeml.version import VERSION
 
 if TYPE_CHECKING:
     from freeml.compression.search import Compressed
-    from freeml.pipeline import Made, Prepared
+    from freeml.making import Made
+    from freeml.pipeline import Prepared
 
 SearchProgress = Callable[[str, float], None]
 """What is under way in a search for a budget, and the share (0..1) of the search that is done."""

@@ -27,10 +27,13 @@ from freeml.codegen.emit import emit, firmware_files
 from freeml.errors import FreemlError
 from freeml.frontend.onnx_reader import import_model
 from freeml.ir.graph import QGraph
+from freeml.making import lower_planned, quantize_graph, test_vectors
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
+from freeml.options import Options
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES, Options, calibration_inputs, lower_planned, quantize_graph, test_vectors
+from freeml.passes.standard import PASSES
+from freeml.pipeline import calibration_inputs
 from freeml.plan.cost import prices_path
 from freeml.plan.counting import SHIFTS, Events, shift_event
 from freeml.plan.events import events_by_layer

@@ -103,7 +103,8 @@ def compile_command(
     """
     from freeml.compression.budget import parse_budget
     from freeml.exits.asking import parse_exits
-    from freeml.pipeline import Options, compile_model
+    from freeml.options import Options
+    from freeml.pipeline import compile_model
     from freeml.regions.supply import parse_supply
     from freeml.report import terminal
 

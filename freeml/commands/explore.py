@@ -41,7 +41,7 @@ def explore_command(
       freeml explore lenet5.onnx --data mnist.npz --points 6 --out lenet5-front
     """
     from freeml.exploring import explore
-    from freeml.pipeline import Options
+    from freeml.options import Options
     from freeml.report import terminal
     from freeml.report.front import print_front
 

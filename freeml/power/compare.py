@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from freeml.artifact import Artifact
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.power.boots import Energy, journey
 from freeml.power.rig import PowerError, Rig, open_folder
 from freeml.regions.supply import Supply

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from freeml.compression.budget import Budget, parse_size
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.profiling import Profile, profile
 from freeml.report.terminal import line, print_stored, table
 

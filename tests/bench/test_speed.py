@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from freeml.artifact import Artifact
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.sim.host import run_host
 from freeml.sim.onnx_run import run_onnx
 from freeml.sim.trace import run_reference

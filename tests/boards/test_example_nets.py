@@ -8,7 +8,8 @@ import pytest
 from examples.data import MODEL_DATA, DataError, ensure_npz
 from examples.ledger import DATA, MODELS
 from freeml import verification
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.sim.board import BoardRunner, run_board
 from freeml.sim.trace import compare, run_reference
 from freeml.targets import BOARDS, get

@@ -5,7 +5,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.sim.board import BoardRunner, run_board
 from freeml.sim.machine import MachineFaultError
 from freeml.sim.trace import compare, run_reference

@@ -19,6 +19,7 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.exits import BINS, Exit, Exits, Policy, PolicyKind, Reliability
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import Array
+from freeml.making import lower_graph, lower_planned, test_vectors
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
 from freeml.ops.averagepool import AveragePool
@@ -40,7 +41,7 @@ from freeml.ops.softmax import Softmax
 from freeml.ops.sub import Sub
 from freeml.ops.tanh import Tanh
 from freeml.ops.transpose import Transpose
-from freeml.pipeline import calibration_inputs, lower_graph, lower_planned, test_vectors
+from freeml.pipeline import calibration_inputs
 from freeml.plan.exits import with_answer
 from freeml.plan.placement import far_addresses
 from freeml.plan.storage import pack_weights

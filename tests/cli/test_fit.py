@@ -14,7 +14,8 @@ from small_models import initializer, model, save, small
 from freeml.building import build_firmware
 from freeml.errors import DoesNotFitError, ToolchainError
 from freeml.fit import linker_overflow
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.targets import get as get_board
 from freeml.toolchains import installed
 from toolchains.board430 import finish, load

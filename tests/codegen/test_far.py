@@ -11,8 +11,10 @@ from freeml.codegen.lower import lower
 from freeml.errors import DoesNotFitError, ToolchainError
 from freeml.fit import build_firmware, check_far
 from freeml.frontend.onnx_reader import import_onnx
+from freeml.options import Options
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES, Options, compile_model
+from freeml.passes.standard import PASSES
+from freeml.pipeline import compile_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import plan_memory
 from freeml.plan.placement import far_addresses
@@ -123,7 +125,7 @@ def calibrated(path):
 
 
 def vectors(graph):
-    from freeml.pipeline import test_vectors
+    from freeml.making import test_vectors
 
     return test_vectors(graph, {"x": np.random.default_rng(2).normal(size=(1, 1, 3, 12, 12)).astype(np.float32)})
 

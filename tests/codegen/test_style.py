@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.resources import resource_dir
 
 WIDTH = 120

@@ -9,7 +9,8 @@ import numpy as np
 from blobs import arrays
 from freeml.artifact import Artifact
 from freeml.compression.budget import Budget
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 
 
 def compiled(path: Path, budget: Budget | None, data: dict[str, np.ndarray] | None = None, **more: object) -> Artifact:

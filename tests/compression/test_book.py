@@ -29,9 +29,11 @@ from freeml.ir.types import FloatArray
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.storage import Packed
+from freeml.options import Options
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, Options, compile_model
+from freeml.passes.standard import PASSES
+from freeml.pipeline import compile_model
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from ops.nets import nets

@@ -27,7 +27,7 @@ from freeml.ops.slice import Slice
 from freeml.ops.softmax import Softmax
 from freeml.ops.transpose import Transpose
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from ops.nets import nets
 from ops.sketch import Sketch
 

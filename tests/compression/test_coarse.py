@@ -26,7 +26,7 @@ from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.storage import pack_weights

@@ -25,11 +25,13 @@ from freeml.compression.coarse import coarse_bits, coarsen, weight_axes
 from freeml.compression.floats import ModuleBudget
 from freeml.compression.front import advice, front_table, relaxed
 from freeml.errors import CompressionError, FreemlError
+from freeml.making import Made
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
 from freeml.ops.storage import Packed
+from freeml.options import Options
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import Made, Options, compile_model, prepare
+from freeml.pipeline import compile_model, prepare
 from freeml.plan.cost import load_cost_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory

@@ -18,7 +18,7 @@ from freeml.cli import main
 from freeml.compression.budget import Budget
 from freeml.errors import FreemlError, OutputFolderError
 from freeml.exploring import Point, _dominator, budgets, explore
-from freeml.pipeline import Options
+from freeml.options import Options
 from freeml.searching import search_folder
 
 

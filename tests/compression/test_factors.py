@@ -29,7 +29,7 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.maxpool import MaxPool
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from freeml.quant.quantize import Precision
 from freeml.targets import get as get_board
 from ops.compiled import Workshop, compiled

@@ -15,7 +15,9 @@ from freeml.compression.recipe import first_recipe
 from freeml.compression.search import run_trial
 from freeml.errors import CompressionError, DoesNotFitError
 from freeml.ir.graph import Graph
-from freeml.pipeline import Made, Options, Prepared, prepare
+from freeml.making import Made
+from freeml.options import Options
+from freeml.pipeline import Prepared, prepare
 from freeml.quant.quantize import Precision
 from freeml.targets import get
 

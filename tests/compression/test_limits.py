@@ -25,9 +25,11 @@ from freeml.errors import FreemlError
 from freeml.frontend.onnx_reader import import_model
 from freeml.ir.graph import Graph
 from freeml.ops.dense import QDense
+from freeml.options import Options
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, Options, compile_model
+from freeml.passes.standard import PASSES
+from freeml.pipeline import compile_model
 from freeml.plan.cost import load_cost_model
 from freeml.plan.events import events_by_layer, per_region
 from freeml.plan.layout import to_channels_last

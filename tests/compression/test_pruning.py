@@ -27,9 +27,11 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
+from freeml.options import Options
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, Options, compile_model
+from freeml.passes.standard import PASSES
+from freeml.pipeline import compile_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.storage import ALIKE, FEW_BYTES
 from freeml.quant.quantize import Precision, quantize

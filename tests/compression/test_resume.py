@@ -28,7 +28,8 @@ from freeml.compression.graphtext import from_text, to_text
 from freeml.compression.recipe import first_recipe
 from freeml.errors import CheckpointError, CompressionError, FreemlError
 from freeml.frontend.onnx_reader import import_onnx
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.searching import search_folder
 
 # Command lines, each in a process that kills itself, as a power failure would, right after checkpoint number kill_at. They

@@ -17,7 +17,8 @@ from compiling import compiled, flash, quarter
 from freeml.artifact import Artifact
 from freeml.compression.budget import Budget
 from freeml.errors import CompressionError, DataError, FreemlError
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 
 
 def test_the_budget_is_met_in_the_image(half: Artifact, plain: Artifact) -> None:

@@ -23,9 +23,12 @@ from freeml.evaluate import quantized_predictions
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, QGraph, execute
 from freeml.ir.types import Array
+from freeml.making import quantize_graph
 from freeml.ops.clip import Clip
+from freeml.options import Options
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES, Options, compile_model, quantize_graph
+from freeml.passes.standard import PASSES
+from freeml.pipeline import compile_model
 from freeml.plan.storage import fewest_bytes
 from freeml.quant.quantize import Precision
 from freeml.targets import get as get_board

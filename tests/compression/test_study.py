@@ -17,7 +17,8 @@ from freeml.compression.budget import Budget, parse_budget
 from freeml.compression.recipe import PLANS, first_recipe, knobs, suggested
 from freeml.compression.study import _sampler
 from freeml.errors import CompressionError, FreemlError, StorageError
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.searching import search_folder
 
 

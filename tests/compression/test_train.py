@@ -17,7 +17,7 @@ from freeml.data import Dataset, load_dataset
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 
 
 @pytest.fixture(scope="module")

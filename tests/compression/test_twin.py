@@ -18,7 +18,7 @@ from freeml.ops.base import FloatOp
 from freeml.ops.clip import Clip
 from freeml.ops.conv import Conv
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from ops.nets import nets
 from ops.sketch import Sketch
 

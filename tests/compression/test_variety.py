@@ -18,7 +18,7 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.ir.graph import Graph, execute
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from freeml.quant.quantize import Precision, dequantize, quantize, quantize_input
 from freeml.quant.ranges import observe
 from freeml.targets import get

@@ -13,7 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from cli.small_models import IMAGE, arrays, save, small
 from freeml.artifact import Artifact, load
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 
 
 @dataclass(frozen=True)

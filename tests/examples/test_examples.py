@@ -9,7 +9,8 @@ import pytest
 
 from examples.data import MODEL_DATA, DataError, ensure_npz
 from examples.ledger import BOARDS, DATA, MODELS, compiled
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.verification import BOARD_SAMPLES, verify
 
 LOST_POINTS = {"int8": 1.0, "int16": 0.2}

@@ -15,8 +15,8 @@ from freeml.codegen.emit import emit
 from freeml.ir.exits import Exits, Policy
 from freeml.ir.graph import execute
 from freeml.ir.types import Array
+from freeml.making import lower_graph
 from freeml.ops.answer import decide
-from freeml.pipeline import lower_graph
 from ops.compiled import Workshop
 
 CONFIDENCE, PATIENCE = 1, 3

@@ -26,8 +26,10 @@ from freeml.exits.thresholds import Samples, choose, label_free
 from freeml.ir.exits import KINDS, Exits, Policy, PolicyKind
 from freeml.ir.graph import QGraph
 from freeml.ir.types import Array, IntArray
+from freeml.making import lower_planned
 from freeml.ops.answer import QAnswer, decide
-from freeml.pipeline import Options, compile_model, lower_planned
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.plan.exits import exits_of
 from freeml.power.board import run_board_cuts
 from freeml.quant.quantize import quantize_input

@@ -14,8 +14,8 @@ from freeml.codegen.emit import emit
 from freeml.ir.exits import KINDS, Policy, PolicyKind
 from freeml.ir.graph import QGraph, single
 from freeml.ir.types import Array
+from freeml.making import lower_graph
 from freeml.ops.reshape import QReshape
-from freeml.pipeline import lower_graph
 from freeml.power.host import run_host as cut_power
 from freeml.sim.board import BoardRunner, run_board
 from freeml.sim.host import run_host

@@ -18,7 +18,7 @@ from freeml.exits.looking import integers
 from freeml.exits.rule import AskedRule
 from freeml.fixedpoint.confidence import margins
 from freeml.ir.exits import PolicyKind
-from freeml.pipeline import lower_graph
+from freeml.making import lower_graph
 from freeml.plan.exits import scores_read, with_answer
 from freeml.sim.host import run_host
 from freeml.sim.trace import compare, run_reference

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from nets import dataset, heads_net, net, samples
 
-from freeml import pipeline
+from freeml import making
 from freeml.compression import twin
 from freeml.exits import joint
 from freeml.exits.asked import AskedExits, ExitsError, asked_exits
@@ -18,6 +18,7 @@ from freeml.exits.joint import retrain_jointly
 from freeml.exits.looking import integers
 from freeml.ir.graph import Graph, verify
 from freeml.ops.conv import Conv
+from freeml.options import Options
 from freeml.quant.choose import choose
 from freeml.quant.quantize import Precision
 from freeml.sim.trace import run_reference
@@ -115,9 +116,9 @@ def test_a_compile_trains_jointly_before_it_quantizes_and_only_then(training, mo
         raise QuantizedError
 
     monkeypatch.setattr(joint, "retrain_jointly", lambda *_, **__: retrained())
-    monkeypatch.setattr(pipeline, "quantize_graph", quantize)
-    options = pipeline.Options(exits=asked_exits("shared", training=training))
+    monkeypatch.setattr(making, "quantize_graph", quantize)
+    options = Options(exits=asked_exits("shared", training=training))
     with pytest.raises(QuantizedError):
-        pipeline.make(net().graph, Path("net.onnx"), {}, dataset(), options)
+        making.make(net().graph, Path("net.onnx"), {}, dataset(), options)
     assert len(seen) == 1
     assert seen[0] is (retrained() if training == "joint" else net().graph)

@@ -16,7 +16,7 @@ from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import Array
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from freeml.quant.quantize import Precision, dequantize, quantize, quantize_input
 from freeml.quant.ranges import observe
 from freeml.sim.onnx_run import differences, run_onnx

@@ -20,7 +20,7 @@ from freeml.ops.conv import Conv
 from freeml.ops.dense import Dense
 from freeml.ops.slice import Slice
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from ops.nets import nets
 from ops.sketch import Sketch
 

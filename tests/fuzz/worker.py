@@ -22,17 +22,11 @@ from freeml.frontend.onnx_reader import import_onnx
 from freeml.frontend.problems import survey
 from freeml.frontend.qdq import to_qdq
 from freeml.inspection import inspect_model
+from freeml.making import lower_graph, quantize_graph, stamp, test_vectors
+from freeml.options import Options
 from freeml.passes.driver import run_passes
-from freeml.pipeline import (
-    PASSES,
-    Options,
-    calibration_inputs,
-    lower_graph,
-    macs_by_value,
-    quantize_graph,
-    stamp,
-    test_vectors,
-)
+from freeml.passes.standard import PASSES
+from freeml.pipeline import calibration_inputs, macs_by_value
 from freeml.sim.host import run_host
 from freeml.sim.trace import compare, run_reference
 from freeml.targets import get as get_board

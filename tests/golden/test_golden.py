@@ -17,6 +17,7 @@ from examples.data import MODEL_DATA
 from examples.ledger import BOARDS, MODELS, compiled
 from freeml.codegen.emit import emit
 from freeml.ir.text import to_text
+from freeml.making import lower_graph, test_vectors
 from freeml.ops.add import Add
 from freeml.ops.clip import Clip
 from freeml.ops.maxpool import MaxPool
@@ -24,7 +25,7 @@ from freeml.ops.reshape import Reshape
 from freeml.ops.tanh import Tanh
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, lower_graph, test_vectors
+from freeml.passes.standard import PASSES
 from freeml.quant.quantize import Precision, quantize
 from freeml.quant.ranges import observe
 from ops.sketch import Sketch

@@ -11,10 +11,10 @@ from freeml.ir.rewrite import Editor
 from freeml.ir.serialize import from_json, to_json
 from freeml.ir.text import to_text
 from freeml.ir.types import TensorType
+from freeml.making import lower_graph
 from freeml.ops import INTEGER_CLASSES
 from freeml.ops.add import Add
 from freeml.ops.clip import Clip
-from freeml.pipeline import lower_graph
 from freeml.quant.choose import choose
 from freeml.quant.quantize import Precision
 from ops.sketch import Sketch

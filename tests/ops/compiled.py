@@ -21,9 +21,10 @@ from freeml.codegen.emit import emit
 from freeml.codegen.program import CLayer, CProgram, Split
 from freeml.ir.graph import Graph, QGraph
 from freeml.ir.types import QRANGE, Array
+from freeml.making import lower_graph
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES, lower_graph
+from freeml.passes.standard import PASSES
 from freeml.plan.memory import MemoryPlan
 from freeml.quant.quantize import Precision, quantize, quantize_input
 from freeml.quant.ranges import RangeMethod, observe

@@ -16,7 +16,7 @@ from freeml.ops.sub import Sub
 from freeml.ops.transpose import Transpose
 from freeml.passes.driver import run_passes
 from freeml.passes.fuse import fusion_groups
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from ops.sketch import Sketch
 
 RELU = Clip(low=0.0, high=float("inf"))

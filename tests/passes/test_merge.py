@@ -14,7 +14,7 @@ from freeml.ops.maxpool import MaxPool
 from freeml.ops.reshape import Reshape
 from freeml.passes.driver import run_passes
 from freeml.passes.merge import MergeLinear, merged_pair
-from freeml.pipeline import PASSES
+from freeml.passes.standard import PASSES
 from ops.sketch import Sketch
 
 RELU = Clip(low=0.0, high=float("inf"))

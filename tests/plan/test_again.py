@@ -14,7 +14,8 @@ from freeml.compression.allocate import Estimator
 from freeml.compression.budget import Budget
 from freeml.errors import DoesNotFitError
 from freeml.ir.graph import execute
-from freeml.pipeline import Options, calibration_inputs, compile_model
+from freeml.options import Options
+from freeml.pipeline import calibration_inputs, compile_model
 from freeml.plan.again import MOST, Arranged, Price, copied, repeatable, with_copies
 from freeml.plan.cost import load_cost_model
 from freeml.plan.memory import is_view

@@ -10,7 +10,8 @@ from freeml.artifact import load
 from freeml.ops.clip import Clip
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.reshape import Reshape
-from freeml.pipeline import Options, calibration_inputs, compile_model
+from freeml.options import Options
+from freeml.pipeline import calibration_inputs, compile_model
 from freeml.plan.layout import to_channels_last
 from freeml.plan.memory import arena_alignment, plan_memory, unfused_bytes
 from freeml.targets import BOARDS

@@ -7,8 +7,10 @@ import pytest
 from onnx import TensorProto, helper
 
 from examples.ledger import MODELS
+from freeml.making import lower_planned
 from freeml.ops.base import CRequant
-from freeml.pipeline import Options, compile_model, lower_planned
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.plan.cost import FOLDER, load_cost_model
 from freeml.plan.counting import SHIFTS, shift_event
 from freeml.plan.events import events_by_layer

@@ -13,12 +13,12 @@ from cgates.gate_nets import RECIPES
 from freeml.artifact import artifact_files, load, write_files
 from freeml.codegen.emit import emit
 from freeml.ir.serialize import to_json
+from freeml.making import lower_graph
 from freeml.ops.add import Add
 from freeml.ops.argmax import ArgMax
 from freeml.ops.clip import Clip
 from freeml.ops.maxpool import MaxPool
 from freeml.ops.reshape import Reshape
-from freeml.pipeline import lower_graph
 from freeml.power.host import choose_samples
 from freeml.power.host_build import build_product
 from freeml.power.host_worker import Worker

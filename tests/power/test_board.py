@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from freeml.building import build_firmware
-from freeml.pipeline import Options, compile_model
+from freeml.options import Options
+from freeml.pipeline import compile_model
 from freeml.power import board_cuts
 from freeml.power.board import run_board_cuts
 from freeml.power.boots import Cycles, Energy, journey

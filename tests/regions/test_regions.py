@@ -12,8 +12,11 @@ from examples.ledger import MODELS
 from freeml.errors import FreemlError
 from freeml.frontend.onnx_reader import import_onnx
 from freeml.intermittent import _region_name
+from freeml.making import lower_graph, quantize_graph
+from freeml.options import Options
 from freeml.passes.driver import run_passes
-from freeml.pipeline import PASSES, Options, calibration_inputs, compile_model, lower_graph, quantize_graph
+from freeml.passes.standard import PASSES
+from freeml.pipeline import calibration_inputs, compile_model
 from freeml.regions.cutting import (
     WHOLE,
     Budget,
