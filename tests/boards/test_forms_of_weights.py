@@ -3,10 +3,11 @@
 import pytest
 from cgates.gate_nets import CALIBRATION_SAMPLES, WHOLE_BYTES, expected, gate_net
 
+from freeml import making
 from freeml.artifact import write_files
 from freeml.codegen.emit import emit, firmware_files
 from freeml.compression.coarse import coarsen, weight_axes
-from freeml.making import lower_planned, test_vectors
+from freeml.making import lower_planned
 from freeml.ops.clip import Clip
 from freeml.ops.conv import QConv
 from freeml.ops.dense import QDense
@@ -82,7 +83,7 @@ def test_books_that_are_made(tmp_path):
         assert (packed.bits, set(packed.book)) == (graph.brought[name].bits, set(weights.ravel().tolist()))
         assert packed.book == graph.brought[name].levels
         assert packed.stored_bytes(weights.reshape(len(weights), -1)) <= -(-weights.size * packed.bits // 8) + 40
-    files = emit(lower_planned(planned, board)[1], stamp="books", vectors=test_vectors(planned, samples))
+    files = emit(lower_planned(planned, board)[1], stamp="books", vectors=making.test_vectors(planned, samples))
     write_files({path: text.encode() for path, text in files.items()} | firmware_files(board.name), tmp_path / "net")
     probes = net.probes(samples)
     trace = ran(planned, board.name, "zig", tmp_path / "net", tmp_path, probes)
