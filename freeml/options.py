@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from freeml.compression.budget import Budget
 from freeml.errors import FreemlError
@@ -13,9 +13,6 @@ from freeml.intermittent import GRANULARITIES, Granularity
 from freeml.quant.choose import METHODS
 from freeml.quant.ranges import RangeMethod
 from freeml.regions.supply import Supply
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

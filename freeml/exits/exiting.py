@@ -104,7 +104,8 @@ def exiting(
     if first == 0 or asked.names or asked.count is not None or found.chosen is None:
         return found
     # Exits that end nothing cost cycles all the same. Each net of the exits from some one on is certified with the same
-    # share of the error as that walk was, so that whichever is taken in the end keeps the promise.
+    # share of the error as that walk was, so that whichever is taken in the end keeps the promise. (A label-free rule
+    # has no walks: which exit is its first was learned from training inputs.)
     names = tuple(exit_.point.value for exit_ in found.attached.exits[first:])
     return attempt(asked=replace(asked, names=names), among=len(found.exits.exits))
 

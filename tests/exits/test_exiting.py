@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -20,6 +20,7 @@ from freeml.fixedpoint.confidence import margins
 from freeml.ir.exits import PolicyKind
 from freeml.making import lower_graph
 from freeml.plan.exits import scores_read, with_answer
+from freeml.report.terminal import print_exits
 from freeml.sim.host import run_host
 from freeml.sim.trace import compare, run_reference
 from freeml.targets import get
@@ -108,3 +109,23 @@ def test_shares_are_taken_back_to_logits(end: str):
         plain = plain - np.log(np.exp(plain).sum(axis=1, keepdims=True))
     assert inside.sum() > 50
     assert np.abs(logits - plain)[inside].max() < 0.5
+
+
+def test_exits_that_cost_more_than_they_save(capsys: pytest.CaptureFixture[str]):
+    """Inference always runs to the end, and the branch on top of it."""
+    x, _ = samples(40, 5)
+    for val, more in (({"x_val": x[:2], "y_val": np.array([0, 1])}, True), ({}, False)):
+        made = found(**val)
+        rows, branch, policy = figures_of(made, lower_graph(made.qgraph)[2], dataset().test)
+        print_exits(
+            {
+                "cost_unit": None,
+                "exits": [asdict(row) for row in rows],
+                "branch": asdict(branch),
+                "policy": asdict(policy),
+            }
+        )
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ("without them, --exits none, the net is faster" in policy.note) is more
+        assert (f"{branch.share:.1%} more than without exits" in shown) is more
+        assert ("% less than without exits" in shown) is not more
