@@ -18,14 +18,20 @@ SHARES = (0.5, 1.0)
 RAM_WEIGHTS = (0.25, 4.0)
 SEEDS = (0, 9999)
 
+ROUNDS_SHARE = 0.25
+"""Of the computation that a trial's training may take, that of the rounds: the net that stays is trained longest."""
+
+ROUNDED_SHARE = 0.25
+"""Of the training at the end, the part with the rounding of the integer net."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """How long an effort lasts: rounds of removal, epochs after each, epochs at the end, trials at most.
 
     `macs` is what a trial's training may compute: multiply-accumulates of an inference, summed over all samples. Where
-    the epochs would take more, as those of large nets do, there are fewer: half of it is for the rounds, in equal
-    parts, half for the end. The last quarter of the end is trained with the rounding of the integer net.
+    the epochs would take more, as those of large nets do, there are fewer: `ROUNDS_SHARE` of it is for the rounds, in
+    equal parts, the rest for the end. The last quarter of the end is trained with the rounding of the integer net.
     """
 
     rounds: int
@@ -42,7 +48,7 @@ class Plan:
 PLANS: dict[Effort, Plan] = {
     "quick": Plan(rounds=8, epochs=4, last=64, trials=1, macs=0.5e12),
     "normal": Plan(rounds=12, epochs=15, last=160, trials=2, macs=2e12),
-    "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=8e12),
+    "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=10e12),
 }
 
 

@@ -17,7 +17,7 @@ from freeml.compression.coarse import NO_ROUNDING, without_formats
 from freeml.compression.front import Relaxed, advice, front_table, relaxed
 from freeml.compression.head import Head, find_head
 from freeml.compression.pruning import Zeros, ways_to_zero
-from freeml.compression.recipe import PLANS, Recipe
+from freeml.compression.recipe import PLANS, ROUNDED_SHARE, ROUNDS_SHARE, Recipe
 from freeml.compression.scores import change_costs, coarseness, importance, salience
 from freeml.compression.train import make_lesson, make_pages, retrain, right_answers
 from freeml.data import Dataset
@@ -140,7 +140,7 @@ class _Search(Generic[B]):
             if last and self._refine():
                 changed = True
             if changed:
-                self._train(step, self.epochs, number, share=0.5 / self.recipe.rounds)
+                self._train(step, self.epochs, number, share=ROUNDS_SHARE / self.recipe.rounds)
                 self._record(None)
             self._keep(number, start)
         if steps <= self.recipe.rounds:
@@ -227,9 +227,9 @@ class _Search(Generic[B]):
 
     def _retrain(self, step: str, number: int) -> None:
         """The last and longest training: in the end as the integer net rounds."""
-        rounded = self.plan.last // 4
-        self._train(step, self.plan.last - rounded, number, share=0.375)
-        self._train(f"{step}, rounded", rounded, number, share=0.125, pace=0.25, rounded=True)
+        rounded, share = round(ROUNDED_SHARE * self.plan.last), 1 - ROUNDS_SHARE
+        self._train(step, self.plan.last - rounded, number, share=(1 - ROUNDED_SHARE) * share)
+        self._train(f"{step}, rounded", rounded, number, share=ROUNDED_SHARE * share, pace=0.25, rounded=True)
 
     def _build_or_none(self, step: str) -> B | None:
         """Build the net as it is now and learn from its bytes; None where it does not fit the board."""
@@ -264,7 +264,7 @@ class _Search(Generic[B]):
             flash, ram = self.flash_limit - tighter, self.ram_limit - tighter
             if last or not self._shrink(step, start, flash, ram, self.energy_limit):
                 break
-            self._train(step, self.epochs, self.recipe.rounds + 2 + number, share=0.5 / self.recipe.rounds)
+            self._train(step, self.epochs, self.recipe.rounds + 2 + number, share=ROUNDS_SHARE / self.recipe.rounds)
         found = relaxed(self.rounds, self.budget, before=float(self.before.mean()), drop=None)
         raise CompressionError(
             f"the budget {self.budget.words()} is not met by any firmware that was built\n{self._table()}\n"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from math import inf, isfinite
 from typing import Any
 
 import numpy as np
@@ -142,7 +143,9 @@ class Twin:
         found = self._formats.get(name)
         if found is None:
             return value
-        number = torch.clamp(value / found.scale, found.qmin - found.zero_point, found.qmax - found.zero_point)
+        number = functional.hardtanh(
+            value / found.scale, found.qmin - found.zero_point, found.qmax - found.zero_point
+        )
         return _straight_through(number) * found.scale
 
     def constant(self, name: str) -> Tensor:
@@ -230,6 +233,12 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _clamped(y: Tensor, clamp: Clamp) -> Tensor:
+    """As torch.clamp, whose slopes take three times as long; at a limit they are zero here."""
+    low, high = clamp
+    if (low, high) == (0.0, inf):
+        return functional.relu(y)
+    if isfinite(low) and isfinite(high):
+        return functional.hardtanh(y, low, high)
     return torch.clamp(y, *clamp) if clamp != NO_CLAMP else y
 
 
