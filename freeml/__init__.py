@@ -70,10 +70,10 @@ def compile(  # noqa: A001 - the one verb of the package, used as freeml.compile
     (a CompressionRound of freeml.report.figures: flash, ram, cycles, energy_uj, validation, built), `progress` of what
     is under way and the share (0..1) that is done.
 
-    With `exits` ("shared", "shared:3", "shared:conv1,conv2", the same with "separate") inferences may end early, by the
-    rule `policy` ("confidence", "entropy", "patience", "label-free", "reliability", "none", each with "+energy"), which
-    with probability `confidence` costs at most `max_drop` points; `exit_bytes` is what the branch may take,
-    `exit_output` names the output that exits answer for, where that is not the first.
+    With `exits` ("shared", "shared:3", "shared:conv1,conv2", the same with "linear" or "separate") inferences may end
+    early, by the rule `policy` ("confidence", "entropy", "patience", "label-free", "reliability", "none", each with
+    "+energy"), which with probability `confidence` costs at most `max_drop` points; `exit_bytes` is what the branch may
+    take, `exit_output` names the output that exits answer for, where that is not the first.
 
     `data` is a .npz file, or a mapping, of x_train (n, *input shape without batch) in the model's own domain, y_train
     (n,) integer classes, x_test, y_test, and optionally x_val, y_val. Without it ranges come from the graph and the

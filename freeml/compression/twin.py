@@ -143,9 +143,7 @@ class Twin:
         found = self._formats.get(name)
         if found is None:
             return value
-        number = functional.hardtanh(
-            value / found.scale, found.qmin - found.zero_point, found.qmax - found.zero_point
-        )
+        number = functional.hardtanh(value / found.scale, found.qmin - found.zero_point, found.qmax - found.zero_point)
         return _straight_through(number) * found.scale
 
     def constant(self, name: str) -> Tensor:

@@ -7,12 +7,12 @@ from typing import Literal
 
 from freeml.errors import FreemlError
 
-Kind = Literal["none", "shared", "separate"]
+Kind = Literal["none", "shared", "linear", "separate"]
 Training = Literal["two-stage", "joint"]
 
-KINDS: tuple[Kind, ...] = ("none", "shared", "separate")
+KINDS: tuple[Kind, ...] = ("none", "shared", "linear", "separate")
 TRAININGS: tuple[Training, ...] = ("two-stage", "joint")
-FORM = "none, shared, shared:N, shared:LAYER,LAYER, or the same with separate"
+FORM = "none, shared, shared:N, shared:LAYER,LAYER, or the same with linear or separate"
 
 
 class ExitsError(FreemlError):
@@ -21,10 +21,10 @@ class ExitsError(FreemlError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AskedExits:
-    """One branch for all points (`shared`) or one for each (`separate`), at `count` points or at those of `names`
-    (values or nodes); neither lets cost and gain choose. `budget_bytes` is for the branch's constants, None for a share
-    of the backbone's; `output` names the output whose classes are told, None the first. `training` "two-stage" leaves
-    the backbone as it is."""
+    """One branch for all points (`shared`), a linear layer (`linear`) or a small net (`separate`) for each, at `count`
+    points or at those of `names` (values or nodes); neither lets cost and gain choose. `budget_bytes` is for the
+    branch's constants, None for a share of the backbone's; `output` names the output whose classes are told, None the
+    first. `training` "two-stage" leaves the backbone as it is."""
 
     kind: Kind = "none"
     count: int | None = None
@@ -57,7 +57,7 @@ def asked_exits(
     budget_bytes: int | None = None,
     output: str | None = None,
 ) -> AskedExits:
-    """What `none`, `shared`, `shared:3`, `shared:conv1,conv2` (or the same with `separate`) asks for.
+    """What `none`, `shared`, `shared:3`, `shared:conv1,conv2` (or the same with `linear` or `separate`) asks for.
 
     Names that are whole numbers are counts. Raises ExitsError for any other text.
     """

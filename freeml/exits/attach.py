@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
-from typing import Literal
 
 import numpy as np
 
 from freeml.compression.train import one_thread
 from freeml.data import Dataset, Part, of_output
-from freeml.exits.asked import AskedExits, ExitsError
+from freeml.exits.asked import AskedExits, ExitsError, Kind
 from freeml.exits.branch import Learned, Terms, make_branch, merged, quantize_branch
 from freeml.exits.calibrate import steps, temperature
 from freeml.exits.copies import with_copies
@@ -72,7 +71,7 @@ class Attached:
     """A net with exits: `choice` holds both graphs with the branch, `output` is the net's own classifier."""
 
     choice: Choice
-    kind: Literal["shared", "separate"]
+    kind: Kind
     output: str
     classes: int
     exits: tuple[AttachedExit, ...]
@@ -97,10 +96,12 @@ def attach(
     `costs` has what each stored value of the integer graph costs to compute, in any unit; None or an empty one stands
     for its multiply-accumulates and elements. `show` is told what is under way and the share that is done.
 
-    Separate exits are the baseline that shared ones are compared with. They are at the same points and look at the same
-    grids, which budget and cost bound; the layers that each has for itself are bounded by neither, as they would be
-    refused. How the backbone was trained (`asked.training`) is no matter here: see `freeml/exits/joint.py`. Raises
-    ExitsError where the net or the data allow no exits.
+    Linear and separate exits are what shared ones are compared with. They are at the same points and look at the same
+    grids, which budget and cost bound; linear ones (the structure of HuBERT-EE, J. W. Yoon, B. J. Woo, N. S. Kim, 2022)
+    are the shared branch without its running sum. The layers that each separate one has for itself are bounded by
+    neither, as they would be refused. How the backbone was trained (`asked.training`) is no matter here: see
+    `freeml/exits/joint.py`. Raises ExitsError where the net or the data allow
+    no exits.
     """
     qgraph = choice.qgraph
     with one_thread():
@@ -121,13 +122,11 @@ def attach(
         else:
             parts = {p.value: (s,) for p, s in zip(points, slices, strict=True)}
             seen = look(qgraph, x, parts, output, lambda share: show("run the net", 0.2 + 0.4 * share))
-            learned = _trained(seen, labels, points, slices, copies, seed, show)
+            learned = _trained(seen, labels, points, slices, copies, asked.kind == "shared", seed, show)
         own = learned.rows < len(rows)  # copies teach; what scores are worth is told by samples as they are
         learned = replace(learned, rows=learned.rows[own], held=tuple(scores[own] for scores in learned.held))
         show("attach", 0.98)
-        return _finish(
-            choice, x, labels, learned, output, found.classes, "separate" if asked.kind == "separate" else "shared"
-        )
+        return _finish(choice, x, labels, learned, output, found.classes, asked.kind)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,9 +207,16 @@ def constant_bytes(qgraph: QGraph) -> int:
 
 
 def _trained(
-    seen: Looked, labels: IntArray, points: Sequence[Point], slices: Sequence[Slice], copies: int, seed: int, show: Show
+    seen: Looked,
+    labels: IntArray,
+    points: Sequence[Point],
+    slices: Sequence[Slice],
+    copies: int,
+    shared: bool,
+    seed: int,
+    show: Show,
 ) -> Learned:
-    """The shared branch, in units of the maps."""
+    """The linear layers, in units of the maps; those of the shared branch add to one sum."""
     from freeml.exits import heads
 
     words = [seen.words(p.value, s) for p, s in zip(points, slices, strict=True)]
@@ -221,12 +227,15 @@ def _trained(
     )
     lesson = heads.Lesson(features=standard, aims=heads.aims(labels, seen.answers), copies=copies)
     turn = heads.fit_in_turn(
-        lesson, shared=True, seed=seed, show=lambda share: show("train the branch", 0.6 + 0.25 * share)
+        lesson, shared=shared, seed=seed, show=lambda share: show("train the branch", 0.6 + 0.25 * share)
     )
-    trained = heads.fit_together(
-        lesson, labels, turn, seed=seed, show=lambda share: show("train the branch", 0.85 + 0.1 * share)
-    )
-    scales = tuple(prod(layer.gain for layer in trained.layers[1 : index + 1]) for index in range(len(words)))
+    trained = turn
+    if shared:
+        trained = heads.fit_together(
+            lesson, labels, turn, seed=seed, show=lambda share: show("train the branch", 0.85 + 0.1 * share)
+        )
+    gains = [layer.gain if shared else 1.0 for layer in trained.layers]
+    scales = tuple(prod(gains[1 : index + 1]) for index in range(len(words)))
     terms = []
     for layer, scale, point, slice_, mean, size in zip(
         trained.layers, scales, points, slices, means, spreads, strict=True
@@ -244,7 +253,7 @@ def _finish(
     learned: Learned,
     output: str,
     classes: int,
-    kind: Literal["shared", "separate"],
+    kind: Kind,
 ) -> Attached:
     """The branch as nodes of both graphs, and what it does on the samples of calibration."""
     from freeml.exits.maps import maps_of

@@ -62,7 +62,7 @@ def test_copies_of_a_sample_are_in_one_fold(single: int, turns: int):
     assert sum(map(len, few)) == 3 * turns
 
 
-@pytest.mark.parametrize("kind", ["shared", "separate"])
+@pytest.mark.parametrize("kind", ["shared", "linear", "separate"])
 def test_what_scores_are_worth_is_told_by_samples_as_they_are(kind: str, monkeypatch: pytest.MonkeyPatch):
     """Copies that hold nothing but noise teach little, but leave the accuracy on samples held back what it is."""
 

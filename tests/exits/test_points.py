@@ -22,6 +22,7 @@ def places(choice: Choice) -> tuple[Point, ...]:
         ("none", "none", None, ()),
         ("shared", "shared", None, ()),
         ("shared:3", "shared", 3, ()),
+        ("linear:2", "linear", 2, ()),
         ("separate:conv1, /2/pool", "separate", None, ("conv1", "/2/pool")),
     ],
 )
