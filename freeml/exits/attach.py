@@ -234,8 +234,7 @@ def _trained(
         trained = heads.fit_together(
             lesson, labels, turn, seed=seed, show=lambda share: show("train the branch", 0.85 + 0.1 * share)
         )
-    gains = [layer.gain if shared else 1.0 for layer in trained.layers]
-    scales = tuple(prod(gains[1 : index + 1]) for index in range(len(words)))
+    scales = tuple(prod(layer.gain for layer in trained.layers[1 : index + 1]) for index in range(len(words)))
     terms = []
     for layer, scale, point, slice_, mean, size in zip(
         trained.layers, scales, points, slices, means, spreads, strict=True
