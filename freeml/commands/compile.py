@@ -53,7 +53,7 @@ STEPS = {"import": 1, "quantize": 8, "plan": 2, "build": 6, "evaluate": 6, "writ
 @click.option("--storage", metavar="URL", help="Database in which processes share a search, as in sqlite:///s.db.")
 @click.option(
     "--exits", metavar="WHICH", default="none", show_default=True,
-    help="Where inferences may end early: none; shared, shared:N, shared:LAYER,LAYER; as well linear and separate.",
+    help="Where inferences may end early: none; shared, shared:N, shared:LAYER,LAYER; linear or separate likewise.",
 )  # fmt: skip
 @click.option(
     "--exit-training", type=click.Choice(TRAININGS), default="two-stage", show_default=True,

@@ -97,11 +97,9 @@ def attach(
     for its multiply-accumulates and elements. `show` is told what is under way and the share that is done.
 
     Linear and separate exits are what shared ones are compared with. They are at the same points and look at the same
-    grids, which budget and cost bound; linear ones (the structure of HuBERT-EE, J. W. Yoon, B. J. Woo, N. S. Kim, 2022)
-    are the shared branch without its running sum. The layers that each separate one has for itself are bounded by
-    neither, as they would be refused. How the backbone was trained (`asked.training`) is no matter here: see
-    `freeml/exits/joint.py`. Raises ExitsError where the net or the data allow
-    no exits.
+    grids, which budget and cost bound; linear ones are the shared branch without its running sum. The layers that each
+    separate one has for itself are bounded by neither, as they would be refused. How the backbone was trained (`asked.training`) is no matter here: see
+    `freeml/exits/joint.py`. Raises ExitsError where the net or the data allow no exits.
     """
     qgraph = choice.qgraph
     with one_thread():
