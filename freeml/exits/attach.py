@@ -98,8 +98,9 @@ def attach(
 
     Linear and separate exits are what shared ones are compared with. They are at the same points and look at the same
     grids, which budget and cost bound; linear ones are the shared branch without its running sum. The layers that each
-    separate one has for itself are bounded by neither, as they would be refused. How the backbone was trained (`asked.training`) is no matter here: see
-    `freeml/exits/joint.py`. Raises ExitsError where the net or the data allow no exits.
+    separate one has for itself are bounded by neither, as they would be refused. How the backbone was trained
+    (`asked.training`) is no matter here: see `freeml/exits/joint.py`. Raises ExitsError where the net or the data allow
+    no exits.
     """
     qgraph = choice.qgraph
     with one_thread():
