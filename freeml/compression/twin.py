@@ -231,7 +231,7 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
 
 
 def _clamped(y: Tensor, clamp: Clamp) -> Tensor:
-    """As torch.clamp, whose slopes take three times as long; at a limit they are zero here."""
+    """As torch.clamp, whose slopes go over the map several times; at a limit they are zero here."""
     low, high = clamp
     if (low, high) == (0.0, inf):
         return functional.relu(y)

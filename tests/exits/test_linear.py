@@ -62,10 +62,13 @@ def test_everything_is_counted():
 
 
 def test_no_sum_runs_on():
-    first, hidden = attached("linear:first,hidden").exits
-    qgraph = attached("linear:first,hidden").choice.qgraph
-    sums = {v for n in qgraph.nodes for stage in n.stages if isinstance(stage.op, Add) for v in stage.inputs}
-    assert first.value not in sums and hidden.value not in sums
+    def summed(found: Attached) -> list[bool]:
+        nodes = found.choice.graph.nodes
+        sums = {v for n in nodes for stage in n.stages if isinstance(stage.op, Add) for v in stage.inputs}
+        return [exit_.value in sums for exit_ in found.exits]
+
+    assert summed(attached("linear:first,hidden")) == [False, False]
+    assert summed(attached("shared:first,hidden")) == [True, False]
 
 
 def test_c_equals_the_reference(workshop: Workshop):
