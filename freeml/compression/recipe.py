@@ -48,7 +48,7 @@ class Plan:
 PLANS: dict[Effort, Plan] = {
     "quick": Plan(rounds=8, epochs=4, last=64, trials=1, macs=0.5e12),
     "normal": Plan(rounds=12, epochs=15, last=160, trials=2, macs=2e12),
-    "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=10e12),
+    "thorough": Plan(rounds=16, epochs=20, last=300, trials=2, macs=14e12),
 }
 
 
